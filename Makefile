@@ -1,0 +1,38 @@
+# Everything that is made here lies outside of the checkout, because cookiecutter copies the checkout.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
+PYTHON ?= python3
+ENV := $(CACHE)/env
+CLUSTER := $(PYTHON) tests/slurm/cluster.py
+export CACHE ENV
+
+help:
+	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
+	@echo 'make test     lint, types and all tests, those on a real Slurm included'
+	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
+
+demo: $(ENV)/.installed
+	@scripts/demo.sh
+
+test: $(ENV)/.installed
+	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install || test -z "$$CI"
+	$(ENV)/bin/ruff check
+	$(ENV)/bin/ruff format --check
+	$(ENV)/bin/mypy
+	$(ENV)/bin/pytest $(PYTEST)
+
+cluster:
+	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
+	@$(CLUSTER) start
+
+# The README's pictures, from the sweep of the last demo.
+pictures:
+	$(CACHE)/demo/hpc-experiment/.venv/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
+
+$(ENV)/.installed: pyproject.toml
+	@echo "==> the tools' environment, in $(ENV)"
+	@$(PYTHON) -m venv $(ENV)
+	@$(ENV)/bin/pip install --quiet uv
+	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev
+	@touch $@
+
+.PHONY: help demo test cluster pictures

@@ -1,0 +1,63 @@
+"""What Slurm and the records say of jobs."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from running import Project, run
+
+OVER = {"COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "PREEMPTED", "NODE_FAIL"}
+
+
+def record(path: Path) -> Any:
+    """A `run.json` or `sweep.json`; empty if it is not there yet."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def job_of(sweep: Path) -> str:
+    """Id of the job, or of the array, that a sweep was submitted as; blank before."""
+    runs = record(sweep / "sweep.json").get("runs")
+    return str(runs[0]["job_id"]).partition("_")[0] if runs else ""
+
+
+def slurm(project: Project, *command: str) -> str:
+    """What a command of Slurm prints."""
+    done = run(*command, cwd=project.path, **project.variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def accounting(project: Project, job: str) -> list[dict[str, str]]:
+    """What sacct says of each element of a job array, once it knows the end of all."""
+    names = ["JobID", "JobName", "State", "Partition", "Account", "AllocTRES", "Timelimit"]
+    rows: list[dict[str, str]] = []
+
+    def over() -> bool:
+        nonlocal rows
+        query = ("--allocations", "--parsable2", "--noheader", f"--format={','.join(names)}")
+        lines = slurm(project, "sacct", *query, f"--jobs={job}").splitlines()
+        rows = [dict(zip(names, line.split("|"), strict=True)) for line in lines]
+        return bool(rows) and all(row["State"].split()[0] in OVER for row in rows)
+
+    wait_until(over)
+    return rows
+
+
+def job_script(project: Project, job: str) -> str:
+    """The batch script as Slurm has it."""
+    return slurm(project, "scontrol", "write", "batch_script", job, "-")
+
+
+def wait_until(
+    condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None
+) -> None:
+    """Until ``condition`` holds, as long as ``process`` lives, for two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        if process and process.poll() is not None:
+            raise AssertionError(f"ended early:\n{process.communicate()[0]}")
+        assert time.monotonic() < deadline, "two minutes have passed"
+        time.sleep(0.2)

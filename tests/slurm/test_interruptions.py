@@ -1,0 +1,99 @@
+"""What Slurm does to jobs, and what is left of the run."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from jobs import accounting, job_of, record, slurm, wait_until
+from running import Project
+
+EPOCHS = 50  # of half a second
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(project: Project, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The metrics of a run that nothing stops."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    call = f"task.train(models.mlp, epochs={EPOCHS}, output_dir='{folder}')"
+    done = project.run("python", "-c", f"from hpc_experiment import models, task; {call}")
+    assert done.returncode == 0, done.stderr
+    return (folder / "metrics.csv").read_text()
+
+
+@contextmanager
+def sweeping(
+    project: Project, directory: Path, *overrides: str
+) -> Iterator["subprocess.Popen[str]"]:
+    """A sweep of one slow run, up to its first epoch."""
+    process = project.start(
+        *overrides, f"epochs={EPOCHS}", "model._target_=probe_models.slow_mlp",
+        f"hydra.sweep.dir={directory}", PYTHONPATH=str(Path(__file__).parent),
+    )  # fmt: skip
+    try:
+        wait_until((directory / "0" / "metrics.csv").exists, process)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def start_now(project: Project, job: str) -> None:
+    """A requeued job waits a while before it may start again; this one does not."""
+    state = ("squeue", "--noheader", "--format=%T", f"--jobs={job}")
+    wait_until(lambda: slurm(project, *state) == "PENDING\n")
+    slurm(project, "scontrol", "update", f"jobid={job}", "StartTime=now")
+
+
+def test_a_time_limit(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
+    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40")
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_debug", *limits) as process:
+        run = tmp_path / "0" / "run.json"
+        wait_until(lambda: record(run)["state"] == "STOPPED", process)
+        assert record(run)["error"] == "SIGUSR2"
+        start_now(on_slurm, job_of(tmp_path))
+        assert process.wait(timeout=120) == 0, process.communicate()[0]
+    assert record(run)["state"] == "COMPLETED"
+    assert record(run)["restarts"] == 1
+    assert (tmp_path / "0" / "metrics.csv").read_text() == uninterrupted
+    (row,) = accounting(on_slurm, job_of(tmp_path))
+    assert row["State"] == "COMPLETED"
+    assert len(list(tmp_path.glob("0/wandb/offline-run-*"))) == 2
+
+
+def test_preemption(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_gpu") as process:
+        run = tmp_path / "0" / "run.json"
+        slurm(
+            on_slurm, "sbatch", "--partition=preempt", "--nodes=4", "--exclusive", "--time=1",
+            f"--output={tmp_path}/higher", "--wrap=sleep 1",
+        )  # fmt: skip
+        wait_until(lambda: record(run)["state"] == "STOPPED", process)
+        assert record(run)["error"] == "SIGTERM"
+        start_now(on_slurm, job_of(tmp_path))
+        assert process.wait(timeout=120) == 0, process.communicate()[0]
+    assert record(run)["state"] == "COMPLETED"
+    assert record(run)["restarts"] == 1
+    assert (tmp_path / "0" / "metrics.csv").read_text() == uninterrupted
+
+
+def test_ignoring_all_signals(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_batch", "signal_policy=ignore") as process:
+        for number in ("USR1", "USR2", "CONT", "TERM", "HUP"):
+            slurm(on_slurm, "scancel", f"--signal={number}", job_of(tmp_path))
+        assert process.wait(timeout=120) == 0, process.communicate()[0]
+    assert record(tmp_path / "0" / "run.json")["restarts"] == 0
+    assert (tmp_path / "0" / "metrics.csv").read_text() == uninterrupted
+
+
+def test_a_cancelled_job_is_not_requeued(on_slurm: Project, tmp_path: Path) -> None:
+    """Slurm sends the same TERM as when it preempts."""
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_gpu") as process:
+        slurm(on_slurm, "scancel", job_of(tmp_path))
+        output = process.communicate(timeout=120)[0]
+        assert process.returncode == 1
+    assert "run 0 failed: the job ended without a result" in output
+    (row,) = accounting(on_slurm, job_of(tmp_path))
+    assert row["State"].startswith("CANCELLED")
+    assert (tmp_path / "0" / "checkpoint.pkl").exists()

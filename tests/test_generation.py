@@ -1,0 +1,135 @@
+"""cookiecutter as its users call it: what is generated, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from running import TEMPLATE, cookiecutter, run
+
+PROJECT = "hpc-experiment"
+
+
+def facts(project: Path) -> dict[str, object]:
+    """The constants of the generated cluster.py."""
+    values: dict[str, object] = {}
+    exec((next(project.glob("src/*/cluster.py"))).read_text(), values)
+    return {name: value for name, value in values.items() if name.isupper()}
+
+
+def test_enter_is_a_good_answer_to_every_question(tmp_path: Path) -> None:
+    done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    project = tmp_path / PROJECT
+    assert facts(project) == {
+        "GPU_PARTITION": "gpu",
+        "GPUS_PER_NODE": 4,
+        "GPU_REQUEST": "gres=gpu:{n}",
+        "CPU_PARTITION": "cpu",
+        "ACCOUNT": "",
+        "GPU_SBATCH": "",
+        "CPU_SBATCH": "",
+        "SETUP_COMMANDS": "",
+        "VENV_PATH": ".venv",
+        "OUTPUT_DIR": "outputs",
+        "WANDB_MODE": "offline",
+        "SIGNAL_POLICY": "checkpoint",
+    }
+    log = run("git", "log", "--format=%s", cwd=project).stdout
+    assert log == "Start HPC Experiment from hpc-hydra-template\n"
+    assert run("git", "status", "--porcelain", cwd=project).stdout == ""
+    assert "  1. cd hpc-experiment\n  2. python3 -m venv .venv\n" in done.stdout
+    left = [path for path in project.rglob("*") if path.is_file() and ".git" not in path.parts]
+    for path in left:
+        text = path.read_text()
+        assert "cookiecutter." not in text and "{%" not in text, path
+        assert text.endswith("\n") and not text.endswith("\n\n"), path
+
+
+def test_from_a_git_url_with_answers_on_the_command_line(tmp_path: Path) -> None:
+    answers = {
+        "project_name": 'The "best" of Zoë\'s nets',
+        "project_slug": "best-nets",
+        "gpu_partition": "",
+        "gpus_per_node": "8",
+        "gpu_request": "gpus-per-node=a100:{n}",
+        "gpu_sbatch": 'constraint="a100&80gb" comment=\'it"s\'',
+        "setup_commands": "module purge; export PATH=${HOME}/bin:$PATH",
+        "wandb_mode": "online",
+        "signal_policy": "ignore",
+    }
+    clone = tmp_path / "template.git"
+    assert run("git", "clone", "--quiet", TEMPLATE, clone, cwd=tmp_path).returncode == 0
+    given = [f"{name}={answer}" for name, answer in answers.items()]
+    done = cookiecutter("--no-input", f"file://{clone}", *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = facts(tmp_path / "best-nets")
+    for name in ("gpu_request", "gpu_sbatch", "setup_commands", "gpu_partition", "wandb_mode"):
+        assert found[name.upper()] == answers[name]
+    assert found["GPUS_PER_NODE"] == 8
+    assert (tmp_path / "best-nets" / "src" / "best_nets" / "__main__.py").exists()
+    title = (tmp_path / "best-nets" / "README.md").read_text().partition("\n")[0]
+    assert title == f"# {answers['project_name']}"
+
+
+def test_with_a_labs_answers_file(tmp_path: Path) -> None:
+    answers = tmp_path / "lab.yaml"
+    context = {"project_name": "Tides", "account": "ocean", "output_dir": "$SCRATCH/tides"}
+    answers.write_text(yaml.safe_dump({"default_context": context}))
+    done = cookiecutter("--no-input", "--config-file", answers, TEMPLATE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert facts(tmp_path / "tides")["OUTPUT_DIR"] == "$SCRATCH/tides"
+    assert facts(tmp_path / "tides")["ACCOUNT"] == "ocean"
+
+
+def test_all_faults_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> None:
+    done = cookiecutter(
+        "--no-input", TEMPLATE, "project_slug=class", "gpus_per_node=many",
+        'gpu_sbatch=constraint="a100', "cpu_sbatch=-p long time=soon", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode != 0
+    for fault in (
+        "project_slug: 'class'", "gpus_per_node: 'many'", "gpu_sbatch: ", "cpu_sbatch: '-p'",
+        "cpu_sbatch: 'soon'",
+    ):  # fmt: skip
+        assert fault in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "slug", ["3d-nets", "Nets", "my nets", "-nets", "nets-", "a--b", "", "hydra", "wandb", "json"]
+)
+def test_slugs_that_are_no_package(slug: str, tmp_path: Path) -> None:
+    done = cookiecutter("--no-input", TEMPLATE, f"project_slug={slug}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "project_slug" in done.stderr or slug == ""  # cookiecutter itself refuses a blank folder
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "four", ""])
+def test_counts_that_are_none(count: str, tmp_path: Path) -> None:
+    done = cookiecutter("--no-input", TEMPLATE, f"gpus_per_node={count}", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "gpus_per_node" in done.stderr
+
+
+def test_a_refused_answer_can_be_corrected(tmp_path: Path) -> None:
+    refused = cookiecutter("--no-input", TEMPLATE, "project_slug=class", "account=a", cwd=tmp_path)
+    assert refused.returncode != 0
+    replay = tmp_path / ".cookiecutter_replay" / f"{TEMPLATE.name}.json"
+    answers = json.loads(replay.read_text())
+    answers["cookiecutter"]["project_slug"] = "classes"
+    answers["cookiecutter"]["__package"] = "classes"
+    replay.write_text(json.dumps(answers))
+    assert cookiecutter("--replay", TEMPLATE, cwd=tmp_path).returncode == 0
+    assert facts(tmp_path / "classes")["ACCOUNT"] == "a"
+
+
+def test_git_that_refuses_costs_no_files(tmp_path: Path) -> None:
+    anonymous = tmp_path / "gitconfig"
+    anonymous.write_text("[user]\n\tuseConfigOnly = true\n")
+    done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path, GIT_CONFIG_GLOBAL=str(anonymous))
+    assert done.returncode == 0
+    assert "without a commit: set user.name and user.email" in done.stdout
+    assert (tmp_path / PROJECT / "README.md").exists()

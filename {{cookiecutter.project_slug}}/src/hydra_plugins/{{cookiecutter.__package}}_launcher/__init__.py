@@ -1,0 +1,1 @@
+"""Hydra launchers that record what became of each run."""

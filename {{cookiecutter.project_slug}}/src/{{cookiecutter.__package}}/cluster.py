@@ -1,0 +1,34 @@
+{%- macro literal(text) -%}
+{%- set escaped = text | replace("\\", "\\\\") -%}
+{%- if text.count('"') > text.count("'") -%}
+'{{ escaped | replace("'", "\\'") }}'
+{%- else -%}
+"{{ escaped | replace('"', '\\"') }}"
+{%- endif -%}
+{%- endmacro -%}
+"""The facts about the cluster, and nothing else: change them here when the cluster changes.
+
+An empty text leaves its line out of the job script.
+"""
+
+GPU_PARTITION = {{ literal(cookiecutter.gpu_partition) }}
+GPUS_PER_NODE = {{ cookiecutter.gpus_per_node }}
+# How GPUs are asked for; {n} stands for their number.
+GPU_REQUEST = {{ literal(cookiecutter.gpu_request) }}
+CPU_PARTITION = {{ literal(cookiecutter.cpu_partition) }}
+ACCOUNT = {{ literal(cookiecutter.account) }}
+
+# Further options of sbatch, as on its command line but without the dashes; they win over the above.
+GPU_SBATCH = {{ literal(cookiecutter.gpu_sbatch) }}
+CPU_SBATCH = {{ literal(cookiecutter.cpu_sbatch) }}
+
+# Shell commands at the start of a job, before the virtual environment is activated.
+SETUP_COMMANDS = {{ literal(cookiecutter.setup_commands) }}
+# Variables in paths are those of whoever submits; a relative path lies in this repository.
+VENV_PATH = {{ literal(cookiecutter.venv_path) }}
+OUTPUT_DIR = {{ literal(cookiecutter.output_dir) }}
+
+# "offline", "online" or "disabled"; the variable WANDB_MODE wins.
+WANDB_MODE = "{{ cookiecutter.wandb_mode }}"
+# "checkpoint" or "ignore": see hpc/signals.py.
+SIGNAL_POLICY = "{{ cookiecutter.signal_policy }}"

@@ -1,0 +1,113 @@
+"""The Hydra store: what can be chosen on the command line.
+
+- the main config: the arguments of `task.train`, and the signal policy
+- `model`: what is trained
+- `hydra/launcher`: where runs go, and what a job asks for
+- `hydra/sweep`: where the outputs of a sweep lie
+- `setup`: the presets; `+setup=NAME` sweeps with a launcher and a sweep directory
+"""
+
+from typing import Any
+
+from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
+from hydra_plugins.{{ cookiecutter.__package }}_launcher.config import LocalConf, SlurmConf
+from hydra_zen import ZenField, ZenStore, builds, make_config
+
+from . import cluster, models
+from .hpc.paths import hydra_path
+from .hpc.runs import RecordCallback
+from .hpc.sbatch import launcher_fields, parse_options, setup_lines
+from .hpc.signals import Policy
+from .hpc.tracking import WandbCallback
+from .task import train
+
+NAME = "{{ cookiecutter.project_slug }}"
+store = ZenStore(name=NAME, deferred_hydra_store=True, overwrite_ok=True)
+
+# --- main config ---------------------------------------------------------------------------------
+
+TrainConf = builds(
+    train, populate_full_signature=True, model="???", output_dir="${hydra:runtime.output_dir}"
+)
+Config = make_config(
+    hydra_defaults=["_self_", {"model": "mlp"}],
+    signal_policy=ZenField(Policy, Policy(cluster.SIGNAL_POLICY)),
+    bases=(TrainConf,),
+)
+store(Config, name="config")
+
+# --- models --------------------------------------------------------------------------------------
+
+# Partial: the task itself passes lr and seed, and makes the model where the run starts.
+model_store = store(group="model")
+model_store(builds(models.logistic, zen_partial=True, alpha=1e-4), name="logistic")
+model_store(builds(models.mlp, zen_partial=True, hidden=64, alpha=1e-4), name="mlp")
+
+# --- where outputs go ----------------------------------------------------------------------------
+
+DIRECTORY = hydra_path(cluster.OUTPUT_DIR) + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+SWEEP = SweepDir(dir=DIRECTORY, subdir="${hydra.job.num}")
+store(SWEEP, group="hydra/sweep", name="hpc")
+store(
+    HydraConf(
+        job=JobConf(name=NAME),
+        run=RunDir(dir=DIRECTORY),
+        sweep=SWEEP,
+        callbacks={
+            "record": builds(RecordCallback),
+            "wandb": builds(WandbCallback, project=NAME, default_mode=cluster.WANDB_MODE),
+        },
+    )
+)
+
+# --- launchers -----------------------------------------------------------------------------------
+
+
+def slurm(site_options: str, preset: dict[str, Any]) -> SlurmConf:
+    """A Slurm launcher: the preset, then the cluster's facts, the later ones winning."""
+    options = {"account": cluster.ACCOUNT, "requeue": True, **preset, **parse_options(site_options)}
+    return SlurmConf(
+        **launcher_fields(options),
+        setup=setup_lines(cluster.SETUP_COMMANDS, cluster.VENV_PATH, cluster.WANDB_MODE),
+        max_num_timeout=20,  # times that a run may be requeued because its time was over
+    )
+
+
+def gpus(number: int) -> dict[str, Any]:
+    """The GPU partition and ``number`` of its GPUs."""
+    request = parse_options(cluster.GPU_REQUEST.replace("{n}", str(number)))
+    return {"partition": cluster.GPU_PARTITION, **request}
+
+
+launcher_store = store(group="hydra/launcher")
+launcher_store(
+    slurm(cluster.GPU_SBATCH, {"timeout_min": 30, **gpus(cluster.GPUS_PER_NODE)}),
+    name="slurm_gpu",
+)
+launcher_store(
+    slurm(cluster.CPU_SBATCH, {"timeout_min": 180, "partition": cluster.CPU_PARTITION}),
+    name="slurm_batch",
+)
+launcher_store(slurm(cluster.GPU_SBATCH, {"timeout_min": 5, **gpus(1)}), name="slurm_debug")
+launcher_store(LocalConf(), name="local")
+
+# --- presets -------------------------------------------------------------------------------------
+
+
+def preset(launcher: str) -> dict[str, Any]:
+    """A sweep with ``launcher``.
+
+    A plain dict: one that inherited the main config would put the main config's defaults back over
+    what the command line chose before it.
+    """
+    return {
+        "defaults": [{"/hydra/sweep": "hpc"}, "_self_", {"override /hydra/launcher": launcher}],
+        "hydra": {"mode": "MULTIRUN"},
+    }
+
+
+setup_store = store(group="setup", package="_global_")
+setup_store(preset("slurm_gpu"), name="hpc_gpu")
+setup_store(preset("slurm_batch"), name="hpc_batch")
+setup_store(preset("slurm_debug"), name="hpc_debug")
+setup_store(preset("local"), name="local")

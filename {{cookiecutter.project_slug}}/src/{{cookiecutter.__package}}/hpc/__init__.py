@@ -1,0 +1,1 @@
+"""What a run needs to live on a cluster: signals, tracking, records."""

@@ -1,0 +1,104 @@
+"""From sbatch's words to the launcher's fields and the lines of a job script."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from .paths import REPOSITORY
+
+# Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
+FIELDS = {
+    "account": str, "comment": str, "constraint": str, "exclude": str, "gres": str,
+    "partition": str, "qos": str, "mem_per_cpu": str, "mem_per_gpu": str, "name": str,
+    "cpus_per_gpu": int, "cpus_per_task": int, "gpus_per_node": int, "gpus_per_task": int,
+    "nodes": int, "tasks_per_node": int, "timeout_min": int,
+}  # fmt: skip
+ALIASES = {"ntasks_per_node": "tasks_per_node", "job_name": "name"}
+
+
+def parse_options(text: str) -> dict[str, str | bool]:
+    """Split options as written on a command line without the dashes.
+
+    >>> parse_options('qos=normal constraint="a100&80gb" exclusive')
+    {'qos': 'normal', 'constraint': 'a100&80gb', 'exclusive': True}
+
+    Raises:
+        ValueError: a quotation that does not end.
+    """
+    options: dict[str, str | bool] = {}
+    for word in shlex.split(text):
+        name, equals, value = word.lstrip("-").partition("=")
+        options[name.replace("-", "_")] = value if equals else True
+    return options
+
+
+def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
+    """Name sbatch ``options`` as the launcher does; blank ones are left out, and those that it has no
+    field for (or whose value does not fit: ``gpus-per-node=a100:4``) become additional parameters."""
+    fields: dict[str, Any] = {}
+    additional: dict[str, Any] = {}
+    for name, value in options.items():
+        if value == "":
+            continue
+        if name == "time":
+            fields["timeout_min"] = minutes(str(value))
+            continue
+        if name == "mem" and (gigabytes := re.fullmatch(r"(\d+)GB?", str(value))):
+            fields["mem_gb"] = int(gigabytes[1])
+            continue
+        field = ALIASES.get(name, name)
+        kind = FIELDS.get(field)
+        if kind is None or value is True or (kind is int and not str(value).isdigit()):
+            additional[name] = value
+        else:
+            fields[field] = kind(value)
+    return {**fields, "additional_parameters": additional}
+
+
+def minutes(time: str) -> int:
+    """Minutes of a time limit in any of Slurm's forms: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
+
+    Raises:
+        ValueError: another form.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
+    if not match:
+        raise ValueError(f"{time!r} is no time limit; Slurm's forms are 30, 30:00, 1:30:00, 1-12")
+    days, *parts = (None if part is None else int(part) for part in match.groups())
+    if days is None and parts[2] is None:  # M or M:S
+        parts = [0, parts[0], parts[1]]
+    hours, mins, seconds = (part or 0 for part in parts)
+    return (days or 0) * 24 * 60 + hours * 60 + mins + (seconds > 0)
+
+
+def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
+    """The lines of a job script before srun: the site's commands, the venv, the environment."""
+    lines = [_without_interpolation(commands)] if commands else []
+    if venv:
+        lines.append(f"source {_in_shell(venv)} || exit 1")
+    return [
+        *lines,
+        f'test -n "$WANDB_MODE" || export WANDB_MODE={wandb_mode}',
+        # Since Slurm 22.05 srun does not take its CPUs from the options of the batch script.
+        'test -z "$SLURM_CPUS_PER_TASK" || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+    ]
+
+
+def _without_interpolation(commands: str) -> str:
+    """The same commands without ``${``, which Hydra would take for an interpolation of its own, and
+    which no number of backslashes protects, since it evaluates the list more than once."""
+    if "${" not in commands:
+        return commands
+    return "eval " + shlex.quote(commands).replace("${", "$''{")
+
+
+def _in_shell(venv: str) -> str:
+    """The venv's activate script, quoted so that the shell expands variables and nothing else."""
+    path = re.sub(r"^~(?=/|$)", "$HOME", venv)
+    if not path.startswith(("/", "$")):
+        path = str(REPOSITORY / path)
+    escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", path)
+    return '"' + re.sub(r"\$\{(\w+)\}", r'$\1""', escaped) + '/bin/activate"'

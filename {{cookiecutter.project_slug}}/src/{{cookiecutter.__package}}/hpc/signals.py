@@ -1,0 +1,210 @@
+"""What a run does when Slurm signals it.
+
+Slurm sends USR2 some time before the time limit (`hydra.launcher.signal_delay_s`), and TERM, after
+CONT, when it preempts or cancels a job. Two policies:
+
+``checkpoint``
+    A signal only sets a flag. The task asks `stop_requested` where it can be interrupted, saves and
+    returns; then submitit's own handler puts the job back into the queue, and the run goes on from
+    its checkpoint, in the same directory. If the task does not return in time, the job is requeued
+    before Slurm's deadline without it, and loses what it did since its last checkpoint.
+
+``ignore``
+    USR1, USR2, CONT, TERM and HUP do nothing as long as the run lasts, for clusters that send them
+    for reasons of their own. The price: nothing is requeued, and a run that is to end before its
+    time ends by KILL, 30 s (Slurm's KillWait) after it was asked to.
+
+submitit installs its handlers once it has unpickled the run, so ours go on inside of the run, and
+its own are put back after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from .ranks import rank
+
+log = logging.getLogger(__name__)
+
+# submitit lets a site choose another signal for the warning.
+WARNING = signal.Signals["SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")]
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP)
+
+# Requeueing takes a few seconds. Slurm's default KillWait is 30 s, and nothing in the job tells it.
+HAND_OVER_S = 10
+TERM_GRACE_S = 20
+
+#: Called with the signal's name before a run that was stopped leaves its process.
+before_hand_over: list[Callable[[str], None]] = []
+
+_current: _StopRequest | None = None
+
+
+class Policy(Enum):
+    """See the module's docstring."""
+
+    checkpoint = "checkpoint"
+    ignore = "ignore"
+
+
+def stop_requested() -> bool:
+    """Whether Slurm asked this run to stop. After a True, save a checkpoint and return.
+
+    What the task then returns is dropped, since the run is not over. Always False outside of
+    `handled`, in a notebook for instance.
+    """
+    return _current is not None and _current.tell()
+
+
+@contextmanager
+def handled(policy: Policy, warning_s: float) -> Iterator[None]:
+    """Handle Slurm's signals by ``policy`` inside of the block; put the handlers back after it.
+
+    Works in the main thread only, like `signal.signal`. A block that `stop_requested` told to stop
+    is left by SystemExit.
+
+    Args:
+        warning_s: seconds between the warning signal and the time limit.
+    """
+    global _current
+    if policy is Policy.ignore:
+        with _handlers(dict.fromkeys(IGNORED, signal.SIG_IGN)):
+            yield
+        return
+    with _StopRequest(warning_s) as _current:
+        try:
+            yield
+            if _current.told:
+                _current.hand_over()
+        except KeyboardInterrupt:
+            _leave("SIGINT")
+            raise
+        finally:
+            _current = None
+
+
+@contextmanager
+def _handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[dict[signal.Signals, Any]]:
+    """Install ``handlers``, yield those that stood before, and put these back."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: not installed from Python, so not ours to restore
+                signal.signal(number, handler)
+
+
+def _leave(reason: str) -> None:
+    for callback in before_hand_over:
+        try:
+            callback(reason)
+        except Exception:
+            log.warning("%s failed", callback, exc_info=True)
+
+
+class _StopRequest:
+    """The flag that a signal sets, and a thread that hands the job over if nobody heeds it.
+
+    The thread learns of signals through a pipe (`signal.set_wakeup_fd`), which the interpreter
+    writes to even while the main thread is inside of a long C call and runs no Python handler.
+    """
+
+    def __init__(self, warning_s: float) -> None:
+        self.grace_s = {WARNING: max(warning_s - HAND_OVER_S, 0), signal.SIGTERM: TERM_GRACE_S}
+        self.signal: signal.Signals | None = None
+        self.told = False
+        self._handing_over = threading.Lock()
+
+    def __enter__(self) -> _StopRequest:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        self._installed = _handlers(dict.fromkeys(self.grace_s, self._on_signal))
+        self._requeue = self._installed.__enter__()[WARNING]
+        self._thread = threading.Thread(target=self._keep_deadline, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._installed.__exit__(None, None, None)
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._writer)  # ends the thread
+        self._thread.join(timeout=1)
+
+    def tell(self) -> bool:
+        self.told = self.told or self.signal is not None
+        return self.told
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
+        os.write(self._writer, bytes([number]))
+        self.signal = signal.Signals(number)
+
+    def hand_over(self) -> None:
+        """Leave the process, requeued if Slurm does not do so itself."""
+        assert self.signal is not None
+        _leave(self.signal.name)
+        if rank() > 0:  # rank 0 requeues, and Slurm ends the others; leaving early might end rank 0
+            time.sleep(max(self.grace_s.values()))
+        if not self._handing_over.acquire(blocking=False):
+            time.sleep(60)  # the thread is at it, and ends the process
+        self._exit(self.signal)
+
+    def _exit(self, number: signal.Signals) -> None:
+        if callable(self._requeue) and not (number == signal.SIGTERM and _slurm_ends_job()):
+            self._requeue(number, None)  # submitit: raises SystemExit, or an error if it cannot
+        sys.exit(128 + number)
+
+    def _keep_deadline(self) -> None:
+        deadline = float("inf")
+        while True:
+            left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
+            if not select.select([self._reader], [], [], left)[0]:
+                break
+            received = os.read(self._reader, 1)
+            if not received:
+                os.close(self._reader)
+                return
+            number = received[0]
+            if number in self.grace_s:
+                self.signal = signal.Signals(number)
+                log.warning("%s: the run is asked to stop", self.signal.name)
+                deadline = min(deadline, time.monotonic() + self.grace_s[self.signal])
+        if rank() > 0 or not self._handing_over.acquire(blocking=False):
+            return
+        assert self.signal is not None
+        log.warning("the run did not stop in time: it is handed over from its last checkpoint")
+        try:
+            self._exit(self.signal)
+        except SystemExit as end:
+            os._exit(end.code & 0xFF if isinstance(end.code, int) else 1)
+        except Exception as error:  # nothing to requeue: the run may as well use what time is left
+            log.error("not handed over: %s", error)
+
+
+def _slurm_ends_job() -> bool:
+    """Whether this process is in a Slurm job that is no longer running for Slurm: cancelled, or
+    preempted and requeued by Slurm itself. Requeueing it once more would revive a cancelled job."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return False
+    try:
+        state = subprocess.run(
+            ["squeue", "--noheader", "--job", job, "--format=%T"],
+            capture_output=True, text=True, timeout=HAND_OVER_S,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return state.strip() != "RUNNING"

@@ -1,0 +1,147 @@
+"""The command as it is typed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from {{ cookiecutter.__package }} import __main__, configs, models, task
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def record(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def test_help_starts_without_heavy_libraries() -> None:
+    program = """
+import runpy, sys
+
+from {{ cookiecutter.__package }} import __main__, configs, models, task
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module("{{ cookiecutter.__package }}", run_name="__main__")
+finally:
+    print("loaded:", *sorted({"wandb", "sklearn", "numpy", "matplotlib", "submitit"} & set(sys.modules)))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "setup: hpc_batch, hpc_debug, hpc_gpu, local" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize("flag", [[], ["--multirun"]])
+def test_a_sweep_over_presets_is_refused(command: Command, flag: list[str]) -> None:
+    ended = command(*flag, "+setup=hpc_gpu,local", "lr=0.1")
+    assert ended.returncode == 1
+    assert "a command line has one preset" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "+setup=local lr=1,2",
+        "-m +setup=local lr=1,2",
+        "+setup=local -m lr=1,2",
+        "lr=1,2 --multirun",
+    ],
+)
+def test_multirun_may_stand_anywhere_or_be_left_out(
+    arguments: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+    monkeypatch.setattr(sys, "argv", ["command", *arguments.split()])
+    monkeypatch.setattr(__main__, "run", lambda: ran.extend(sys.argv[1:]))
+    __main__.main()
+    assert ran == [word for word in arguments.split() if "=" in word] + ["--multirun"]
+
+
+def test_with_a_preset_a_wrong_choice_is_what_is_complained_of(command: Command) -> None:
+    """Without --multirun Hydra would say that the comma needs it."""
+    ended = command("+setup=local", "model=nonsense", "lr=1,2")
+    assert ended.returncode == 1
+    assert "Could not find 'model/nonsense'" in ended.stderr
+
+
+def test_the_launcher_can_be_looked_at_and_changed(command: Command) -> None:
+    ended = command(
+        "+setup=hpc_gpu", "hydra.launcher.timeout_min=60",
+        "+hydra.launcher.additional_parameters.nodelist=node1",
+        "--cfg", "all", "-p", "hydra.launcher",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "timeout_min: 60" in ended.stdout
+    assert "nodelist: node1" in ended.stdout
+
+
+def test_an_unknown_signal_policy_is_refused(command: Command) -> None:
+    ended = command("signal_policy=nonsense")
+    assert ended.returncode == 1
+    assert "expected one of [checkpoint, ignore]" in ended.stderr
+
+
+def test_tab_completes_presets() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "{{ cookiecutter.__package }}", "-sc", "query=bash"],
+        env={**os.environ, "COMP_LINE": "{{ cookiecutter.project_slug }} +setup=hpc_"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.stdout.split() == ["+setup=hpc_batch", "+setup=hpc_debug", "+setup=hpc_gpu"]
+
+
+@pytest.mark.slow
+def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_path: Path) -> None:
+    ended = command("+setup=local", "model=logistic", "lr=0.1,-1", "epochs=1", "-m")
+    sweep = tmp_path / "sweep"
+    assert ended.returncode == 1
+    assert "1 of 2 runs failed" in ended.stderr
+    assert "run 1 failed" in ended.stdout
+
+    completed, failed = (record(sweep / number / "run.json") for number in "01")
+    assert completed["state"] == "COMPLETED"
+    assert completed["result"] > 0.5
+    assert failed["state"] == "FAILED"
+    assert "InvalidParameterError" in failed["error"]
+
+    runs = record(sweep / "sweep.json")["runs"]
+    assert [run["overrides"][2] for run in runs] == ["lr=0.1", "lr=-1"]
+    log = sweep / runs[1]["log"]
+    assert f"log: {log}" in ended.stdout
+    assert "InvalidParameterError" in log.read_text()
+    assert (sweep / "0" / f"{configs.NAME}.log").exists()
+
+
+@pytest.mark.slow
+def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(tmp_path: Path) -> None:
+    """submitit's local executor warns and requeues like Slurm."""
+    arguments = ["+setup=local", "model=logistic", "epochs=100"]
+    sweep = tmp_path / "sweep"
+    sweeping = subprocess.Popen(
+        [sys.executable, "-m", "{{ cookiecutter.__package }}", *arguments, f"hydra.sweep.dir='{sweep}'"]
+    )
+    while not (sweep / "0" / "metrics.csv").exists():
+        assert sweeping.poll() is None
+        time.sleep(0.05)
+    os.kill(process_of(sweep), signal.SIGUSR2)
+    assert sweeping.wait(timeout=120) == 0
+    ended = record(sweep / "0" / "run.json")
+    assert ended["restarts"] == 1
+    assert ended["result"] == task.train(models.logistic, epochs=100, output_dir=tmp_path / "whole")
+
+
+def process_of(sweep: Path) -> int:
+    """The process that runs the sweep's only run."""
+    folder = str(sweep / "jobs")
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        words = path.read_text().split("\0")
+        if "submitit.core._submit" in words and folder in words:
+            return int(path.parent.name)
+    raise AssertionError(f"no process works in {folder}")

@@ -1,0 +1,61 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from {{ cookiecutter.__package }}.hpc import runs
+from {{ cookiecutter.__package }}.hpc.files import write_atomically
+
+
+def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "2026-01-31" / "23-59-59"
+    assert [runs.claim(directory).name for _ in range(3)] == [
+        "23-59-59", "23-59-59_2", "23-59-59_3"
+    ]  # fmt: skip
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    write_atomically(path, "old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+    assert path.read_text() == "old"
+
+
+def test_the_table_shows_runs_in_every_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [["+setup=hpc_gpu", f"lr=[{lr}]"] for lr in (1, 2, 3)]
+    runs.record_sweep(
+        tmp_path,
+        [
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
+            for number, own in enumerate(overrides)
+        ],
+    )
+    (tmp_path / "0").mkdir()
+    runs.write(tmp_path / "0" / runs.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765})
+    runs.record_failure(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
+    monkeypatch.setattr(sys, "argv", ["runs", str(tmp_path)])
+    runs.main()
+    output = capsys.readouterr().out
+    for text in ("lr=[1]", "0.9877", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
+        assert text in output
+    assert "hpc_gpu" not in output
+
+
+def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
+    runs.record_sweep(tmp_path, [])
+    sweep = json.loads((tmp_path / runs.SWEEP).read_text())
+    assert sweep["command"].startswith("python -m {{ cookiecutter.__package }}")
+    assert {"git_commit", "git_clean", "start", "runs"} < sweep.keys()
+    assert {"python", "hydra-core", "submitit"} < sweep["versions"].keys()

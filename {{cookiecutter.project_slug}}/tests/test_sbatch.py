@@ -1,0 +1,82 @@
+import subprocess
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from {{ cookiecutter.__package }}.hpc import sbatch
+
+
+def test_options_become_fields_of_the_launcher_where_it_has_them() -> None:
+    """Only then does `hydra.launcher.FIELD=` go on working for what a site sets."""
+    text = 'qos=normal constraint="a100&80gb" mem=40G cpus-per-task=6 time=1-12 exclusive'
+    assert sbatch.launcher_fields(sbatch.parse_options(text)) == {
+        "qos": "normal",
+        "constraint": "a100&80gb",
+        "mem_gb": 40,
+        "cpus_per_task": 6,
+        "timeout_min": 36 * 60,
+        "additional_parameters": {"exclusive": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("gpus-per-node=2", {"gpus_per_node": 2, "additional_parameters": {}}),
+        ("gpus-per-node=a100:2", {"additional_parameters": {"gpus_per_node": "a100:2"}}),
+        ("mem=4000M", {"additional_parameters": {"mem": "4000M"}}),
+        ("partition=", {"additional_parameters": {}}),
+    ],
+)
+def test_values_that_fit_no_field_are_passed_on(text: str, fields: dict[str, Any]) -> None:
+    assert sbatch.launcher_fields(sbatch.parse_options(text)) == fields
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"),
+    [
+        ("30", 30), ("10:00", 10), ("0:30", 1), ("1:00:00", 60), ("20:00:00", 1200),
+        ("0-03:00", 180), ("1-12", 2160), ("1-12:00:00", 2160),
+    ],
+)  # fmt: skip
+def test_time_limits(time: str, minutes: int) -> None:
+    assert sbatch.minutes(time) == minutes
+
+
+def test_a_wrong_time_limit_is_named() -> None:
+    with pytest.raises(ValueError, match="'an hour' is no time limit"):
+        sbatch.minutes("an hour")
+
+
+@pytest.mark.parametrize(
+    ("venv", "path"),
+    [
+        ("/a b/venv", "/a b/venv"),
+        ("$WORK/venv", "/w w/venv"),
+        ("${WORK}2/venv", "/w w2/venv"),
+        ("~/venv", "/home/me/venv"),
+        ('/$(echo x)`echo y`"\\/venv', '/$(echo x)`echo y`"\\/venv'),
+    ],
+)
+def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(venv: str, path: str) -> None:
+    line = sbatch.setup_lines("", venv, "offline")[0].replace("source", "printf %s", 1)
+    environment = {"WORK": "/w w", "HOME": "/home/me"}
+    output = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
+    assert output.stdout == f"{path}/bin/activate"
+
+
+def test_shell_commands_reach_the_job_through_hydra_unchanged() -> None:
+    """Hydra evaluates ``${`` itself, wherever it finds it."""
+    commands = """module() { echo "loaded $1"; }; module ${NAME}/3; echo 'it'"'"'s \\${NAME}'"""
+    lines = OmegaConf.create({"setup": sbatch.setup_lines(commands, "", "offline")})
+    evaluated = OmegaConf.to_container(OmegaConf.create({"setup": list(lines.setup)}), resolve=True)
+    assert isinstance(evaluated, dict)
+    environment = {"NAME": "python"}
+
+    def output(script: str) -> str:
+        return subprocess.run(
+            ["bash", "-c", script], env=environment, capture_output=True, text=True
+        ).stdout
+
+    assert output(evaluated["setup"][0]) == output(commands) == "loaded python/3\nit's \\${NAME}\n"

@@ -1,0 +1,93 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from {{ cookiecutter.__package }}.hpc import signals
+from {{ cookiecutter.__package }}.hpc.signals import Policy, stop_requested
+
+
+@pytest.fixture
+def requeued(request: pytest.FixtureRequest) -> list[int]:
+    """Stands for submitit's handler of the warning, which requeues the job and ends the process."""
+    received = []
+
+    def handler(number: int, frame: object) -> None:
+        received.append(number)
+        sys.exit(-1)
+
+    before = signal.signal(signals.WARNING, handler)
+    request.addfinalizer(lambda: signal.signal(signals.WARNING, before))
+    return received
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_the_task_stops_then_the_job_is_requeued(requeued: list[int], number: int) -> None:
+    steps, closed = [], []
+    signals.before_hand_over.append(closed.append)
+    with pytest.raises(SystemExit), signals.handled(Policy.checkpoint, 60):
+        assert not stop_requested()
+        os.kill(os.getpid(), number)
+        steps.append("went on after the signal")
+        assert stop_requested()
+        steps.append("saved")
+    signals.before_hand_over.remove(closed.append)
+    assert steps == ["went on after the signal", "saved"]
+    assert requeued == [number]
+    assert closed == [signal.Signals(number).name]
+
+
+def test_a_run_that_ends_without_asking_is_complete(requeued: list[int]) -> None:
+    with signals.handled(Policy.checkpoint, 60):
+        os.kill(os.getpid(), signal.SIGUSR2)
+    assert requeued == []
+
+
+def test_a_run_that_fails_after_the_signal_has_failed(requeued: list[int]) -> None:
+    with pytest.raises(ZeroDivisionError), signals.handled(Policy.checkpoint, 60):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        assert stop_requested()
+        raise ZeroDivisionError
+    assert requeued == []
+
+
+def test_ignore_lets_all_five_pass() -> None:
+    with signals.handled(Policy.ignore, 60):
+        for number in signals.IGNORED:
+            os.kill(os.getpid(), number)
+        assert not stop_requested()
+
+
+def test_no_signal_is_heard_outside_of_a_run() -> None:
+    assert not stop_requested()
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param("while True: time.sleep(60)", id="in Python"),
+        # Runs no Python handler until it ends.
+        pytest.param("hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)", id="in a C call"),
+    ],
+)
+def test_a_task_that_does_not_react_is_handed_over_before_the_deadline(task: str) -> None:
+    """In a process of its own: the hand-over ends it."""
+    program = f"""
+        import hashlib, os, signal, sys, threading, time
+        from {{ cookiecutter.__package }}.hpc import signals
+        def requeue(number, frame):
+            print("requeued", flush=True)
+            sys.exit(7)
+        signal.signal(signal.SIGUSR2, requeue)
+        with signals.handled(signals.Policy.checkpoint, signals.HAND_OVER_S + 0.5):
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+            {task}
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout) == (7, "requeued\n")
+    assert "did not stop in time" in ended.stderr

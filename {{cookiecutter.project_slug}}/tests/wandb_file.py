@@ -1,0 +1,59 @@
+"""Read back what W&B wrote: a `.wandb` file is a LevelDB log of protobuf records."""
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wandb.proto import wandb_internal_pb2
+
+BLOCK, HEADER = 32768, 7
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of ``path``, as far as they are whole.
+
+    The format is that of https://github.com/google/leveldb/blob/main/doc/log_format.md after a
+    header of 7 bytes, which counts as part of the first block.
+    """
+    content, at, message = path.read_bytes(), HEADER, b""
+    while at + HEADER <= len(content):
+        left_in_block = BLOCK - at % BLOCK
+        if left_in_block < HEADER:
+            at += left_in_block
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + HEADER])
+        if kind == 0:
+            return
+        message += content[at + HEADER : at + HEADER + length]
+        at += HEADER + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            record = wandb_internal_pb2.Record()
+            record.ParseFromString(message)
+            yield record
+            message = b""
+
+
+def read(run_directory: Path) -> dict[str, Any]:
+    """Id, group, config, history and exit codes of the W&B run in ``run_directory``, of all its segments."""
+    run: dict[str, Any] = {"ids": set(), "groups": set(), "config": {}, "history": [], "exits": []}
+    for path in sorted(run_directory.glob("wandb/*run-*/*.wandb")):
+        for record in records(path):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                run["ids"].add(record.run.run_id)
+                run["groups"].add(record.run.run_group)
+                run["config"] |= {
+                    item.key: json.loads(item.value_json) for item in record.run.config.update
+                }
+            elif kind == "history":
+                items = record.history.item
+                row = {
+                    item.key or ".".join(item.nested_key): json.loads(item.value_json)
+                    for item in items
+                }
+                run["history"].append({**row, "_step": record.history.step.num})
+            elif kind == "exit":
+                run["exits"].append(record.exit.exit_code)
+    return run
