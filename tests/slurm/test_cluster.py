@@ -1,11 +1,14 @@
 """The throwaway cluster itself, as `make cluster` gives it to a person."""
 
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from cluster import Cluster
-from running import TEMPLATE, run
+from jobs import wait_until
+from running import TEMPLATE, environment, run
 
 PROGRAM = TEMPLATE / "tests" / "slurm" / "cluster.py"
 
@@ -36,6 +39,17 @@ def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(
     assert stopped.returncode == 0, stopped.stderr
     assert not directory.exists()
     assert processes_below(directory) == []
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path) -> None:
+    starting = subprocess.Popen(
+        [sys.executable, PROGRAM, "start"], env=environment({"TMPDIR": str(tmp_path)})
+    )
+    wait_until(lambda: list(tmp_path.glob("slurm-*/mariadbd.log")))
+    starting.send_signal(signal.SIGINT)
+    assert starting.wait(timeout=60) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert processes_below(tmp_path) == []
 
 
 def test_stop_touches_no_other_directory(tmp_path: Path) -> None:

@@ -56,6 +56,6 @@ def test_the_table_shows_runs_in_every_state(
 def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
     runs.record_sweep(tmp_path, [])
     sweep = json.loads((tmp_path / runs.SWEEP).read_text())
-    assert sweep["command"].startswith("python -m {{ cookiecutter.__package }}")
+    assert "pytest" in sweep["command"]
     assert {"git_commit", "git_clean", "start", "runs"} < sweep.keys()
     assert {"python", "hydra-core", "submitit"} < sweep["versions"].keys()

@@ -137,7 +137,7 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
 def record_sweep(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
     """Put ``runs`` (each with number, overrides, job_id and log) into the `sweep.json` of ``directory``."""
     sweep = read(directory / SWEEP) or {
-        "command": shlex.join(["python", "-m", "{{ cookiecutter.__package }}", *sys.argv[1:]]),
+        "command": shlex.join(sys.orig_argv),
         "start": now(),
         **_git(),
         "versions": _versions(),

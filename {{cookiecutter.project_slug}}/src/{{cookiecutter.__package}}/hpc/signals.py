@@ -169,6 +169,7 @@ class _StopRequest:
 
     def _keep_deadline(self) -> None:
         deadline = float("inf")
+        unheard = {int(number): number for number in self.grace_s}
         while True:
             left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
             if not select.select([self._reader], [], [], left)[0]:
@@ -178,8 +179,8 @@ class _StopRequest:
                 os.close(self._reader)
                 return
             number = received[0]
-            if number in self.grace_s:
-                self.signal = signal.Signals(number)
+            if number in unheard:
+                self.signal = unheard.pop(number)
                 log.warning("%s: the run is asked to stop", self.signal.name)
                 deadline = min(deadline, time.monotonic() + self.grace_s[self.signal])
         if rank() > 0 or not self._handing_over.acquire(blocking=False):

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from . import signals
 from .files import write_atomically
 from .ranks import rank
+from .runs import shown
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class WandbCallback(Callback):
             resume="allow",
             dir=directory,
             group="/".join(sweep.parts[-2:]) if sweep else None,
-            name=" ".join(filter_overrides(config.hydra.overrides.task)) or None,
+            name=shown(config.hydra.overrides.task) or None,
             config=resolved,
             reinit="finish_previous",
             settings=wandb.Settings(
