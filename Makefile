@@ -4,6 +4,8 @@ PYTHON ?= python3
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
 export CACHE ENV
+export RUFF_CACHE_DIR := $(CACHE)/ruff
+export MYPY_CACHE_DIR := $(CACHE)/mypy
 
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
@@ -18,7 +20,7 @@ test: $(ENV)/.installed
 	$(ENV)/bin/ruff check
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
-	$(ENV)/bin/pytest $(PYTEST)
+	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest $(PYTEST)
 
 cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install

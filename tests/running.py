@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parents[1]
-# What the caller's own Slurm job, venv or git hook would leak into what the tests start.
-FOREIGN = ("SLURM", "SBATCH", "SRUN", "SUBMITIT", "WANDB", "VIRTUAL_ENV", "GIT_", "COOKIECUTTER")
+# What the caller's own Slurm job, venv, git hook or make would leak into what the tests start.
+FOREIGN = (
+    "SLURM", "SBATCH", "SRUN", "SUBMITIT", "WANDB", "PYTHON", "VIRTUAL_ENV", "GIT_",
+    "COOKIECUTTER", "MAKE", "MFLAGS", "RUFF", "MYPY",
+)  # fmt: skip
 
 Ended = subprocess.CompletedProcess[str]
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,22 +119,50 @@ def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_pa
     assert (sweep / "0" / f"{configs.NAME}.log").exists()
 
 
-@pytest.mark.slow
-def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(tmp_path: Path) -> None:
-    """submitit's local executor warns and requeues like Slurm."""
-    arguments = ["+setup=local", "model=logistic", "epochs=100"]
+@pytest.fixture
+def sweeping(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A sweep of one run on this machine, up to its first epoch, as started from a terminal."""
     sweep = tmp_path / "sweep"
-    sweeping = subprocess.Popen(
-        [sys.executable, "-m", "{{ cookiecutter.__package }}", *arguments, f"hydra.sweep.dir='{sweep}'"]
+    arguments = ["+setup=local", "model=logistic", "epochs=100", f"hydra.sweep.dir='{sweep}'"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "{{ cookiecutter.__package }}", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     while not (sweep / "0" / "metrics.csv").exists():
-        assert sweeping.poll() is None
+        assert process.poll() is None
         time.sleep(0.05)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.slow
+def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(
+    sweeping: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    """submitit's local executor warns and requeues like Slurm."""
+    sweep = tmp_path / "sweep"
     os.kill(process_of(sweep), signal.SIGUSR2)
     assert sweeping.wait(timeout=120) == 0
     ended = record(sweep / "0" / "run.json")
     assert ended["restarts"] == 1
     assert ended["result"] == task.train(models.logistic, epochs=100, output_dir=tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_runs_on_this_machine_after_their_epoch(
+    sweeping: "subprocess.Popen[str]", tmp_path: Path
+) -> None:
+    os.killpg(sweeping.pid, signal.SIGINT)  # what a terminal does
+    complaints = sweeping.communicate(timeout=60)[1]
+    assert sweeping.returncode == 130
+    assert "Traceback" not in complaints
+    assert f"hydra.sweep.dir={tmp_path}/sweep" in complaints
+    run = tmp_path / "sweep" / "0"
+    assert record(run / "run.json")["state"] == "STOPPED"
+    assert (run / "checkpoint.pkl").exists()
 
 
 def process_of(sweep: Path) -> int:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -24,20 +25,40 @@ def requeued(request: pytest.FixtureRequest) -> list[int]:
     return received
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
-def test_the_task_stops_then_the_job_is_requeued(requeued: list[int], number: int) -> None:
-    steps, closed = [], []
-    signals.before_hand_over.append(closed.append)
+def stopped_by(number: int) -> list[str]:
+    """What happened, in order, in a run that ``number`` stopped."""
+    steps: list[str] = []
+    signals.before_hand_over.append(steps.append)
     with pytest.raises(SystemExit), signals.handled(Policy.checkpoint, 60):
         assert not stop_requested()
         os.kill(os.getpid(), number)
         steps.append("went on after the signal")
         assert stop_requested()
         steps.append("saved")
-    signals.before_hand_over.remove(closed.append)
-    assert steps == ["went on after the signal", "saved"]
-    assert requeued == [number]
-    assert closed == [signal.Signals(number).name]
+    signals.before_hand_over.remove(steps.append)
+    return steps
+
+
+def test_after_a_warning_the_task_stops_then_the_job_is_requeued(requeued: list[int]) -> None:
+    steps = stopped_by(signal.SIGUSR2)
+    assert steps == ["went on after the signal", "saved", "SIGUSR2"]
+    assert requeued == [signal.SIGUSR2]
+
+
+@pytest.mark.parametrize(
+    ("state", "requeues"), [("RUNNING", 1), ("COMPLETING", 0), ("PENDING", 0), ("", 0)]
+)
+def test_after_a_term_it_is_requeued_unless_slurm_ends_it(
+    requeued: list[int], state: str, requeues: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that was cancelled must not come back; no squeue, no Slurm."""
+    if state:
+        squeue = tmp_path / "squeue"
+        squeue.write_text(f"#!/bin/sh\necho {state}\n")
+        squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":" if state else None)
+    assert stopped_by(signal.SIGTERM)[-1] == "SIGTERM"
+    assert len(requeued) == requeues
 
 
 def test_a_run_that_ends_without_asking_is_complete(requeued: list[int]) -> None:

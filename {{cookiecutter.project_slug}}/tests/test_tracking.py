@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import wandb_file
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
@@ -92,6 +93,23 @@ def test_wandb_that_dies_costs_a_warning(
     callback.on_job_end(config, JobReturn(status=JobStatus.COMPLETED))
     assert "did not finish" in caplog.text
     alive.finish()
+
+
+def test_unreachable_it_goes_on_offline(
+    callback: tracking.WandbCallback,
+    config: DictConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wandb.teardown()  # or it goes on with the settings of the tests before
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT_S", 2)
+    run(callback, config, range(2), JobStatus.COMPLETED)
+    assert "W&B online: CommError" in caplog.text
+    assert [row["_step"] for row in wandb_file.read(tmp_path)["history"]] == [0, 1]
 
 
 def test_only_the_first_rank_tracks(

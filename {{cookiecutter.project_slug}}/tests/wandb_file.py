@@ -2,7 +2,8 @@
 
 import json
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,33 @@ def records(path: Path) -> Iterator[Any]:
 
 
 def read(run_directory: Path) -> dict[str, Any]:
-    """Id, group, config, history and exit codes of the W&B run in ``run_directory``, of all its segments."""
+    """Ids, groups, config, history and exit codes of all segments of the W&B run in ``run_directory``.
+
+    W&B's service writes the end of a file a moment after `finish` has returned: it is waited for.
+    """
+    paths = sorted(run_directory.glob("wandb/*run-*/*.wandb"))
+    deadline = time.monotonic() + 20
+    while True:
+        run = _read(paths)
+        if len(run["exits"]) == len(paths) or time.monotonic() > deadline:
+            return run
+        time.sleep(0.1)
+
+
+def _read(paths: Sequence[Path]) -> dict[str, Any]:
     run: dict[str, Any] = {"ids": set(), "groups": set(), "config": {}, "history": [], "exits": []}
-    for path in sorted(run_directory.glob("wandb/*run-*/*.wandb")):
-        for record in records(path):
-            kind = record.WhichOneof("record_type")
-            if kind == "run":
-                run["ids"].add(record.run.run_id)
-                run["groups"].add(record.run.run_group)
-                run["config"] |= {
-                    item.key: json.loads(item.value_json) for item in record.run.config.update
-                }
-            elif kind == "history":
-                items = record.history.item
-                row = {
-                    item.key or ".".join(item.nested_key): json.loads(item.value_json)
-                    for item in items
-                }
-                run["history"].append({**row, "_step": record.history.step.num})
-            elif kind == "exit":
-                run["exits"].append(record.exit.exit_code)
+    for record in (record for path in paths for record in records(path)):
+        kind = record.WhichOneof("record_type")
+        if kind == "run":
+            run["ids"].add(record.run.run_id)
+            run["groups"].add(record.run.run_group)
+            for item in record.run.config.update:
+                run["config"][item.key] = json.loads(item.value_json)
+        elif kind == "history":
+            row = {"_step": record.history.step.num}
+            for item in record.history.item:
+                row[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+            run["history"].append(row)
+        elif kind == "exit":
+            run["exits"].append(record.exit.exit_code)
     return run

@@ -11,6 +11,7 @@ import dataclasses
 import getpass
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ from hydra.errors import CompactHydraException
 from hydra_plugins.hydra_submitit_launcher import config as stock_config
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 
-from {{ cookiecutter.__package }}.hpc import runs
+from {{ cookiecutter.__package }}.hpc import runs, signals
 
 if TYPE_CHECKING:
     import submitit
@@ -191,18 +192,29 @@ class LocalLauncher(_Launcher, stock.LocalLauncher):
         # Numerical libraries start a thread for each core of the machine unless told otherwise.
         os.environ.setdefault("OMP_NUM_THREADS", str(self.params["cpus_per_task"] or 1))
         places = max(len(os.sched_getaffinity(0)) // cores_per_run, 1)
-        return [executor.submit(self, *call) for call in calls[: max(places - running, 0)]]
+        # Ctrl-C is for the waiting process: what it starts inherits that it is ignored.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return [executor.submit(self, *call) for call in calls[: max(places - running, 0)]]
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _is_over(self, job: submitit.Job[JobReturn]) -> bool:
         return job.done()
 
     def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None:
-        for job in jobs:
-            if not job.done():
-                job.cancel()
+        running = [job for job in jobs if not job.done()]
+        print(f"\nStopping {len(running)} runs; they save what they can.", file=sys.stderr)
+        for job in running:
+            os.kill(int(job.job_id), signal.SIGTERM)  # submitit passes it on to the run
+        deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
+        while time.monotonic() < deadline and not all(job.done() for job in running):
+            time.sleep(0.1)
+        if not all(job.done() for job in running):
+            folder = self.params["submitit_folder"]
+            print(f"Some go on; end them with\n    pkill -KILL -f {folder}", file=sys.stderr)
         print(
-            "\nStopped. Runs that save checkpoints go on from them when you repeat the command with\n"
-            f"    hydra.sweep.dir={self.directory}",
+            f"To go on from there, repeat the command with\n    hydra.sweep.dir={self.directory}",
             file=sys.stderr,
         )
 

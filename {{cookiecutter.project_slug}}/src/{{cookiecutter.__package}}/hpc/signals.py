@@ -78,7 +78,7 @@ def handled(policy: Policy, warning_s: float) -> Iterator[None]:
         warning_s: seconds between the warning signal and the time limit.
     """
     global _current
-    if policy is Policy.ignore:
+    if Policy(policy) is Policy.ignore:
         with _handlers(dict.fromkeys(IGNORED, signal.SIG_IGN)):
             yield
         return
@@ -107,7 +107,7 @@ def _handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[dict[signal.Si
 
 
 def _leave(reason: str) -> None:
-    for callback in before_hand_over:
+    for callback in list(before_hand_over):  # they take themselves out
         try:
             callback(reason)
         except Exception:
@@ -163,7 +163,7 @@ class _StopRequest:
         self._exit(self.signal)
 
     def _exit(self, number: signal.Signals) -> None:
-        if callable(self._requeue) and not (number == signal.SIGTERM and _slurm_ends_job()):
+        if callable(self._requeue) and (number == WARNING or _slurm_runs_job()):
             self._requeue(number, None)  # submitit: raises SystemExit, or an error if it cannot
         sys.exit(128 + number)
 
@@ -195,17 +195,12 @@ class _StopRequest:
             log.error("not handed over: %s", error)
 
 
-def _slurm_ends_job() -> bool:
-    """Whether this process is in a Slurm job that is no longer running for Slurm: cancelled, or
-    preempted and requeued by Slurm itself. Requeueing it once more would revive a cancelled job."""
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
-        return False
+def _slurm_runs_job() -> bool:
+    """Whether Slurm takes this job for running. After a TERM it does so only if somebody else sent it:
+    a cancelled job would be revived by requeueing, and a preempted one is requeued by Slurm itself."""
+    command = ["squeue", "--noheader", "--format=%T", "--job", os.environ.get("SLURM_JOB_ID", "")]
     try:
-        state = subprocess.run(
-            ["squeue", "--noheader", "--job", job, "--format=%T"],
-            capture_output=True, text=True, timeout=HAND_OVER_S,
-        ).stdout  # fmt: skip
+        state = subprocess.run(command, capture_output=True, text=True, timeout=HAND_OVER_S).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return True
-    return state.strip() != "RUNNING"
+        return False
+    return state.strip() == "RUNNING"

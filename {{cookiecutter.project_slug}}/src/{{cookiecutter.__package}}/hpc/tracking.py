@@ -24,6 +24,8 @@ from .runs import shown
 
 log = logging.getLogger(__name__)
 
+INIT_TIMEOUT_S = 30
+
 _run: Any = None
 
 
@@ -67,6 +69,7 @@ class WandbCallback(Callback):
                 return
             except Exception as error:
                 log.warning("W&B %s: %s: %s", mode, type(error).__name__, error)
+                _forget_failed_run()
 
     def _open(self, config: DictConfig, mode: Any) -> Any:
         import wandb
@@ -86,7 +89,7 @@ class WandbCallback(Callback):
             config=resolved,
             reinit="finish_previous",
             settings=wandb.Settings(
-                init_timeout=30,
+                init_timeout=INIT_TIMEOUT_S,
                 # Slurm's TERM ends W&B's service at once: what is not in its file by then is lost.
                 x_transaction_log_flush_interval=1,
             ),
@@ -111,6 +114,16 @@ class WandbCallback(Callback):
             run.finish(exit_code=exit_code)
         except Exception as error:
             log.warning("W&B did not finish: %s: %s", type(error).__name__, error)
+
+
+def _forget_failed_run() -> None:
+    """W&B's service takes the id of a run that could not be opened for one in use."""
+    try:
+        import wandb
+
+        wandb.teardown()
+    except Exception as error:
+        log.debug("W&B: %s", error)
 
 
 def _stable_id(directory: Path) -> str:
