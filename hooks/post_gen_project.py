@@ -44,9 +44,12 @@ def first_commit() -> str:
 
 def next_steps() -> str:
     """From here to the first job."""
-    venv = ANSWERS["venv_path"].strip()
+    venv = (ANSWERS["venv_path"] or "").strip()
     path = f'"{venv}"' if re.search(r"[^\w./~-]", venv) else venv
-    environment = [f"python3 -m venv {path}", f"source {path}/bin/activate"] if venv else []
+    setup = (ANSWERS["setup_commands"] or "").strip()
+    environment = [setup] if setup else []
+    if venv:
+        environment += [f"python3 -m venv {path}", f"source {path}/bin/activate"]
     package = ANSWERS["__package"]
     commands = [
         f"cd {Path.cwd().name}",

@@ -4,10 +4,15 @@ import json
 import keyword
 import re
 import shlex
+import subprocess
 import sys
 
 # In JSON three quotes never follow each other, so no answer can end this text.
-ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
+CONTEXT = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
+
+ANSWERS = {
+    name: (answer or "").strip() for name, answer in CONTEXT.items() if not name.startswith("_")
+}
 
 # Import names of what a generated repository depends on or consists of.
 TAKEN = {
@@ -22,9 +27,9 @@ def faults(answers: dict[str, str]) -> list[str]:
     """A sentence for each answer that cannot be used."""
     found = []
     for name, answer in answers.items():
-        if not name.startswith("_") and not str(answer).isprintable():
+        if not answer.isprintable():
             found.append(f"{name}: {answer!r} holds a line break or another control character")
-    if not answers["project_name"].strip():
+    if not answers["project_name"]:
         found.append("project_name: it is blank; an example: HPC Experiment")
 
     slug = answers["project_slug"]
@@ -57,7 +62,21 @@ def faults(answers: dict[str, str]) -> list[str]:
                 found.append(
                     f"{name}: {word!r} is no long option of sbatch, such as qos=normal or exclusive"
                 )
+    request = answers["gpu_request"]
+    if request and "{n}" not in request:
+        found.append(f"gpu_request: {request!r} lacks " + "{n}, the number, as in gres=gpu:{n}")
+    if complaint := shell_complaint(answers["setup_commands"]):
+        found.append(f"setup_commands: {complaint}")
     return found
+
+
+def shell_complaint(commands: str) -> str:
+    """What bash says of ``commands`` without running them; nothing where there is no bash."""
+    try:
+        check = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return check.stderr.strip().replace("\n", "; ")
 
 
 if __name__ == "__main__":
@@ -65,6 +84,8 @@ if __name__ == "__main__":
         print("Nothing was generated. These answers cannot be used:", file=sys.stderr)
         for fault in found:
             print(f"  - {fault}", file=sys.stderr)
-        print("Give the command again with other answers, for example", file=sys.stderr)
-        print("    cookiecutter TEMPLATE project_slug=my-experiment", file=sys.stderr)
+        given = [f"{name}={shlex.quote(answer)}" for name, answer in ANSWERS.items()]
+        command = [f"cookiecutter --no-input {shlex.quote(CONTEXT['_template'])}", *given]
+        print("Correct them in this command:", file=sys.stderr)
+        print(" \\\n    ".join(command), file=sys.stderr)
         sys.exit(1)

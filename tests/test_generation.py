@@ -72,6 +72,21 @@ def test_from_a_git_url_with_answers_on_the_command_line(tmp_path: Path) -> None
     assert title == f"# {answers['project_name']}"
 
 
+def test_blank_answers_of_every_kind_leave_lines_out(tmp_path: Path) -> None:
+    answers = tmp_path / "lab.yaml"
+    context = {"account": None, "gpu_partition": " ", "venv_path": "  ", "gpus_per_node": 8}
+    answers.write_text(yaml.safe_dump({"default_context": context}))
+    done = cookiecutter("--no-input", "--config-file", answers, TEMPLATE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = facts(tmp_path / PROJECT)
+    assert (found["ACCOUNT"], found["GPU_PARTITION"], found["VENV_PATH"]) == ("", "", "")
+    assert found["GPUS_PER_NODE"] == 8
+    assert (
+        "venv" not in (tmp_path / PROJECT / "README.md").read_text().partition("## The command")[0]
+    )
+    assert "  2. pip install" in done.stdout
+
+
 def test_with_a_labs_answers_file(tmp_path: Path) -> None:
     answers = tmp_path / "lab.yaml"
     context = {"project_name": "Tides", "account": "ocean", "output_dir": "$SCRATCH/tides"}
@@ -83,16 +98,30 @@ def test_with_a_labs_answers_file(tmp_path: Path) -> None:
 
 
 def test_all_faults_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> None:
-    done = cookiecutter(
-        "--no-input", TEMPLATE, "project_slug=class", "gpus_per_node=many",
-        'gpu_sbatch=constraint="a100', "cpu_sbatch=-p long time=soon", cwd=tmp_path,
-    )  # fmt: skip
+    answers = {
+        "project_slug": "class",
+        "gpus_per_node": "many",
+        "gpu_request": "gres=gpu:4",
+        "gpu_sbatch": 'constraint="a100',
+        "cpu_sbatch": "-p long time=soon",
+        "setup_commands": "module load 'python",
+    }
+    given = [f"{name}={answer}" for name, answer in answers.items()]
+    done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path)
     assert done.returncode != 0
     for fault in (
-        "project_slug: 'class'", "gpus_per_node: 'many'", "gpu_sbatch: ", "cpu_sbatch: '-p'",
+        "project_slug: 'class'",
+        "gpus_per_node: 'many'",
+        "gpu_request: 'gres=gpu:4' lacks {n}",
+        "gpu_sbatch: 'constraint=\"a100'",
+        "cpu_sbatch: '-p'",
         "cpu_sbatch: 'soon'",
-    ):  # fmt: skip
+        "setup_commands: bash: line 1: unexpected EOF",
+    ):
         assert fault in done.stderr
+    assert (
+        f"cookiecutter --no-input {TEMPLATE} \\\n    project_name='HPC Experiment'" in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -105,7 +106,7 @@ export SLURM_CONF={directory}/slurm.conf
 # partitions cpu (the default), gpu and preempt, whose jobs requeue those of the other two.
 # Try:  sinfo;  sbatch --partition=gpu --gres=gpu:1 --wrap='env | grep CUDA'
 # Logs: {directory}/*.log
-# Stop: python {program} stop {directory}
+# Stop: {program} stop {directory}
 """
 
 
@@ -396,7 +397,8 @@ def main() -> None:
         if arguments.command == "start":
             cluster = Cluster()
             cluster.start()
-            print(USAGE.format(program=sys.argv[0], directory=cluster.directory), end="")
+            program = shlex.join([sys.executable, str(Path(__file__).resolve())])
+            print(USAGE.format(program=program, directory=cluster.directory), end="")
         elif arguments.command == "stop":
             Cluster(arguments.directory).stop()
         elif arguments.command == "missing":

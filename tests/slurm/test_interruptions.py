@@ -93,7 +93,18 @@ def test_a_cancelled_job_is_not_requeued(on_slurm: Project, tmp_path: Path) -> N
         slurm(on_slurm, "scancel", job_of(tmp_path))
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 1
-    assert "run 0 failed: the job ended without a result" in output
+    assert "run 0 stopped: SIGTERM; Slurm did not requeue the job" in output
     (row,) = accounting(on_slurm, job_of(tmp_path))
     assert row["State"].startswith("CANCELLED")
     assert (tmp_path / "0" / "checkpoint.pkl").exists()
+
+
+def test_a_killed_run_that_nobody_waits_for_is_shown_as_lost(
+    on_slurm: Project, tmp_path: Path
+) -> None:
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_batch"):
+        pass  # the waiting process is killed
+    slurm(on_slurm, "scancel", "--signal=KILL", job_of(tmp_path))
+    wait_until(lambda: not slurm(on_slurm, "squeue", "--noheader"))
+    shown = on_slurm.run("python", "-m", "hpc_experiment.hpc.runs", tmp_path)
+    assert "LOST" in shown.stdout

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from {{ cookiecutter.__package }} import cluster, configs
 from {{ cookiecutter.__package }}.hpc.sbatch import parse_options
 
+SITE = cluster.GPU_SBATCH + cluster.CPU_SBATCH
 PRESETS = [name for group, name in configs.store["setup"]]
 
 
@@ -50,14 +51,14 @@ def test_preset(name: str, tmp_path: Path, srun: None) -> None:
     options = parse_options(
         " ".join(line.removeprefix("#SBATCH ") for line in script.splitlines() if "#SBATCH" in line)
     )
-    site = parse_options(cluster.GPU_SBATCH if "gpu" in str(launcher) else cluster.CPU_SBATCH)
-    assert options["job_name"] == site.get("job_name", configs.NAME)
+    assert options["job_name"] == launcher.name
+    assert options["time"] == str(launcher.timeout_min)
     assert options["signal"] == f"USR2@{launcher.signal_delay_s}"
     assert options["requeue"] is True
     assert options["output"] == f"{tmp_path}/jobs/%j_0_log.out"
-    for option, value in {"account": cluster.ACCOUNT, **site}.items():
-        if option not in ("time", "mem"):  # written in other units
-            assert options.get(option, "") == value
+    for field in ("partition", "account", "qos", "constraint", "gres", "comment"):
+        assert options.get(field) == launcher[field]
+    assert launcher.account == (cluster.ACCOUNT or None) or "account" in SITE
     assert "None" not in script
     assert f"WANDB_MODE={cluster.WANDB_MODE}" in script
 

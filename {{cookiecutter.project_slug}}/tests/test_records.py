@@ -37,6 +37,7 @@ def test_the_table_shows_runs_in_every_state(
     overrides = [["+setup=hpc_gpu", f"lr=[{lr}]"] for lr in (1, 2, 3)]
     runs.record_sweep(
         tmp_path,
+        "local",
         [
             {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
             for number, own in enumerate(overrides)
@@ -44,7 +45,7 @@ def test_the_table_shows_runs_in_every_state(
     )
     (tmp_path / "0").mkdir()
     runs.write(tmp_path / "0" / runs.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765})
-    runs.record_failure(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
+    runs.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
     monkeypatch.setattr(sys, "argv", ["runs", str(tmp_path)])
     runs.main()
     output = capsys.readouterr().out
@@ -54,8 +55,40 @@ def test_the_table_shows_runs_in_every_state(
 
 
 def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
-    runs.record_sweep(tmp_path, [])
+    runs.record_sweep(tmp_path, "local", [])
     sweep = json.loads((tmp_path / runs.SWEEP).read_text())
     assert "pytest" in sweep["command"]
     assert {"git_commit", "git_clean", "start", "runs"} < sweep.keys()
     assert {"python", "hydra-core", "submitit"} < sweep["versions"].keys()
+
+
+@pytest.mark.parametrize(
+    ("queue", "states"),
+    [
+        ({"7_0": "RUNNING", "7_1": "PENDING"}, ["RUNNING", "PENDING"]),
+        ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
+        ({}, ["LOST", "LOST"]),
+        (None, ["RUNNING", "PENDING"]),
+    ],
+)
+def test_a_run_whose_job_slurm_no_longer_has_is_lost(
+    queue: dict[str, str] | None, states: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record cannot say so: nobody was there to write it."""
+    own = [
+        {"number": number, "overrides": [], "job_id": f"7_{number}", "log": None}
+        for number in range(2)
+    ]
+    runs.record_sweep(tmp_path, "slurm", [*own, {"number": 2, "overrides": [], "job_id": None}])
+    (tmp_path / "0").mkdir()
+    runs.write(tmp_path / "0" / runs.RUN, {"state": "RUNNING"})
+    monkeypatch.setattr(runs.squeue, "states", lambda: queue)
+    assert [run["state"] for run in runs.states(tmp_path)] == [*states, "NOT SUBMITTED"]
+
+
+def test_stopped_and_not_requeued_stays_stopped(tmp_path: Path) -> None:
+    runs.write(tmp_path / runs.RUN, {"state": "STOPPED", "error": "SIGTERM"})
+    runs.record_end(tmp_path, [], "7", "the job ended without a result")
+    record = runs.read(tmp_path / runs.RUN)
+    assert record["state"] == "STOPPED"
+    assert record["error"] == "SIGTERM; Slurm did not requeue the job"

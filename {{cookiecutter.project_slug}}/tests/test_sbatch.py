@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from {{ cookiecutter.__package }}.hpc import sbatch
 
@@ -59,11 +60,23 @@ def test_a_wrong_time_limit_is_named() -> None:
         ('/$(echo x)`echo y`"\\/venv', '/$(echo x)`echo y`"\\/venv'),
     ],
 )
-def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(venv: str, path: str) -> None:
-    line = sbatch.setup_lines("", venv, "offline")[0].replace("source", "printf %s", 1)
-    environment = {"WORK": "/w w", "HOME": "/home/me"}
-    output = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True)
-    assert output.stdout == f"{path}/bin/activate"
+def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(
+    venv: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORK", "/w w")
+    monkeypatch.setenv("HOME", "/home/me")
+    line = OmegaConf.create(sbatch.setup_lines("", venv, "offline"))[0]
+    script = str(line).replace("source", "printf %s", 1)
+    assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == (
+        f"{path}/bin/activate"
+    )
+
+
+def test_a_venv_below_an_unset_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORK", raising=False)
+    lines = OmegaConf.create(sbatch.setup_lines("", "$WORK/venv", "offline"))
+    with pytest.raises(InterpolationResolutionError, match="WORK"):
+        print(lines[0])
 
 
 def test_shell_commands_reach_the_job_through_hydra_unchanged() -> None:

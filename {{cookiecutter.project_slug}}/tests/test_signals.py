@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -46,17 +45,19 @@ def test_after_a_warning_the_task_stops_then_the_job_is_requeued(requeued: list[
 
 
 @pytest.mark.parametrize(
-    ("state", "requeues"), [("RUNNING", 1), ("COMPLETING", 0), ("PENDING", 0), ("", 0)]
+    ("queue", "requeues"),
+    [({"7_0": "RUNNING"}, 1), ({"7_0": "COMPLETING"}, 0), ({}, 0), (None, 0)],
 )
-def test_after_a_term_it_is_requeued_unless_slurm_ends_it(
-    requeued: list[int], state: str, requeues: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_after_a_term_it_is_requeued_only_if_slurm_takes_it_for_running(
+    requeued: list[int],
+    queue: dict[str, str] | None,
+    requeues: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A job that was cancelled must not come back; no squeue, no Slurm."""
-    if state:
-        squeue = tmp_path / "squeue"
-        squeue.write_text(f"#!/bin/sh\necho {state}\n")
-        squeue.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":" if state else None)
+    """A job that was cancelled must not come back."""
+    for name, value in (("JOB_ID", "8"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "0")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setattr(signals.squeue, "states", lambda: queue)
     assert stopped_by(signal.SIGTERM)[-1] == "SIGTERM"
     assert len(requeued) == requeues
 

@@ -1,15 +1,17 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra_zen import instantiate
 
-from {{ cookiecutter.__package }} import models, task
+from {{ cookiecutter.__package }} import configs, models, task
 
 
 @pytest.mark.parametrize("model", [models.logistic, models.mlp])
 def test_resumed_equals_uninterrupted(model: task.Model, tmp_path: Path) -> None:
-    whole = task.train(model, epochs=4, output_dir=tmp_path / "whole")
+    whole = task.train(model, tmp_path / "whole", epochs=4)
     task.train(model, epochs=2, output_dir=tmp_path / "parts")
-    parts = task.train(model, epochs=4, output_dir=tmp_path / "parts")
+    parts = task.train(model, tmp_path / "parts", epochs=4)
     assert parts == whole
     metrics = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "parts")]
     assert metrics[0] == metrics[1]
@@ -24,6 +26,20 @@ def test_stops_with_a_checkpoint_when_asked(
     assert task.train(models.mlp, epochs=3, output_dir=tmp_path / "stopped") is None
     assert task.train(models.mlp, epochs=3, output_dir=tmp_path / "stopped") is None
     assert task.train(models.mlp, epochs=3, output_dir=tmp_path / "stopped") == whole
+
+
+@pytest.mark.parametrize("name", [name for _, name in configs.store["model"]])
+def test_every_model_of_the_store_trains(name: str, tmp_path: Path) -> None:
+    model = instantiate(configs.store["model", name])
+    assert task.train(model, output_dir=tmp_path, epochs=1) is not None
+
+
+@pytest.mark.parametrize("other", [{"lr": 0.5}, {"seed": 1}, {"epochs": 1}])
+def test_the_checkpoint_of_another_run_is_refused(other: Any, tmp_path: Path) -> None:
+    """In a notebook the same output_dir is easily given twice."""
+    task.train(models.mlp, output_dir=tmp_path, epochs=2)
+    with pytest.raises(ValueError, match="is of another run: choose another output_dir"):
+        task.train(models.mlp, output_dir=tmp_path, **{"epochs": 2, **other})
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-{%- macro literal(text) -%}
+{%- macro literal(answer) -%}
+{%- set text = (answer or "") | trim -%}
 {%- set escaped = text | replace("\\", "\\\\") -%}
 {%- if text.count('"') > text.count("'") -%}
 '{{ escaped | replace("'", "\\'") }}'

@@ -14,7 +14,7 @@ from hydra_plugins.{{ cookiecutter.__package }}_launcher.config import LocalConf
 from hydra_zen import ZenField, ZenStore, builds, make_config
 
 from . import cluster, models
-from .hpc.paths import hydra_path
+from .hpc.paths import absolute, interpolated
 from .hpc.runs import RecordCallback
 from .hpc.sbatch import launcher_fields, parse_options, setup_lines
 from .hpc.signals import Policy
@@ -45,7 +45,8 @@ model_store(builds(models.mlp, zen_partial=True, hidden=64, alpha=1e-4), name="m
 
 # --- where outputs go ----------------------------------------------------------------------------
 
-DIRECTORY = hydra_path(cluster.OUTPUT_DIR) + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+OUTPUT_DIR = interpolated(absolute(cluster.OUTPUT_DIR))
+DIRECTORY = OUTPUT_DIR + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 SWEEP = SweepDir(dir=DIRECTORY, subdir="${hydra.job.num}")
 store(SWEEP, group="hydra/sweep", name="hpc")
 store(

@@ -8,14 +8,13 @@ lists it; runs and jobs are recorded in `sweep.json`; runs on this machine wait 
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,7 @@ from hydra.errors import CompactHydraException
 from hydra_plugins.hydra_submitit_launcher import config as stock_config
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 
-from {{ cookiecutter.__package }}.hpc import runs, signals
+from {{ cookiecutter.__package }}.hpc import runs, signals, squeue
 
 if TYPE_CHECKING:
     import submitit
@@ -63,19 +62,21 @@ class _Launcher(stock.BaseSubmititLauncher):
             (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", state)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
-        log.info("%d runs, outputs in %s", len(calls), self.directory)
+        log.info("runs: %d, outputs in %s", len(calls), self.directory)
         executor = self._make_executor()
-        jobs: list[submitit.Job[JobReturn]] = []
+        self._record([], calls)
+        jobs = self._submit(executor, calls, running=0)
         try:
+            self._record(jobs, calls)
             with _Progress(len(calls)) as progress:
                 while True:
                     running = [job for job in jobs if not self._is_over(job)]
                     progress.show(jobs, running)
                     if len(jobs) == len(calls) and not running:
                         break
-                    new = self._submit(executor, calls[len(jobs) :], len(running))
-                    self._record(new, calls[len(jobs) :])
-                    jobs += new
+                    if new := self._submit(executor, calls[len(jobs) :], len(running)):
+                        jobs += new
+                        self._record(jobs, calls)
                     time.sleep(0.5)
         except KeyboardInterrupt:
             self._on_interrupt(jobs)
@@ -122,19 +123,15 @@ class _Launcher(stock.BaseSubmititLauncher):
         raise NotImplementedError
 
     def _record(self, jobs: Sequence[submitit.Job[JobReturn]], calls: Sequence[Any]) -> None:
-        if jobs:
-            runs.record_sweep(
-                self.directory,
-                [
-                    {
-                        "number": number,
-                        "overrides": overrides,
-                        "job_id": job.job_id,
-                        "log": os.path.relpath(job.task(0).paths.stdout, self.directory),
-                    }
-                    for job, (overrides, _, number, *_) in zip(jobs, calls, strict=False)
-                ],
+        """Record all runs, and the job of those that have one."""
+        records = []
+        for job, (overrides, _, number, *_) in zip_longest(jobs, calls):
+            path = job and os.path.relpath(job.task(0).paths.stdout, self.directory)
+            job_id = job and job.job_id
+            records.append(
+                {"number": number, "overrides": overrides, "job_id": job_id, "log": path}
             )
+        runs.record_sweep(self.directory, self._EXECUTOR, records)
 
     def _outcome(self, job: submitit.Job[JobReturn], call: Any) -> JobReturn:
         """What rank 0 returned if all ranks of the run completed."""
@@ -146,7 +143,7 @@ class _Launcher(stock.BaseSubmititLauncher):
             reason = str(error)
         else:
             reason = f"the job ended without a result; its log ends with: {_last_line(job)}"
-        runs.record_failure(self.directory / str(number), overrides, job.job_id, reason)
+        runs.record_end(self.directory / str(number), overrides, job.job_id, reason)
         return JobReturn(overrides=overrides, status=JobStatus.FAILED)
 
 
@@ -230,17 +227,11 @@ class _Queue:
         """Whether the job is in neither of the last two answers: one may catch it between two states,
         and a network file system takes its time to show the result of a job that has just ended."""
         if time.monotonic() - self._asked > QUEUE_EVERY_S:
-            self._ask()
+            answer = squeue.states()
+            # An outage of Slurm ends no sweep.
+            self._answers = [] if answer is None else [*self._answers[-1:], set(answer)]
+            self._asked = time.monotonic()
         return len(self._answers) == 2 and not any(job_id in jobs for jobs in self._answers)
-
-    def _ask(self) -> None:
-        command = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-            self._answers = [*self._answers[-1:], set(answer.stdout.split())]
-        except (OSError, subprocess.SubprocessError):  # an outage of Slurm ends no sweep
-            self._answers = []
-        self._asked = time.monotonic()
 
 
 class _Progress:

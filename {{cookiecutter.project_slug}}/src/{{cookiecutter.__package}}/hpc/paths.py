@@ -8,10 +8,13 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 REPOSITORY = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
 
 
-def hydra_path(path: str) -> str:
-    """``path`` as Hydra takes it: ``$NAME`` becomes an interpolation, so that the variable is read
-    when a run is submitted and a missing one is an error; a relative path lies in the repository."""
+def absolute(path: str) -> str:
+    """``path`` with ``~`` as ``$HOME``; a relative one lies in the repository."""
     path = re.sub(r"^~(?=/|$)", "$HOME", path)
-    if not path.startswith(("/", "$")):
-        path = str(REPOSITORY / path)
+    return path if path.startswith(("/", "$")) else str(REPOSITORY / path)
+
+
+def interpolated(path: str) -> str:
+    """``path`` with ``$NAME`` as Hydra's interpolation, which is evaluated when a run is submitted and
+    is an error if the variable is not set."""
     return re.sub(r"\$(?:(\w+)|\{(\w+)\})", r"${oc.env:\1\2}", path)

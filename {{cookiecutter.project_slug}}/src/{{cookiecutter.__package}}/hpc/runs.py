@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
+import logging
 import platform
 import shlex
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,18 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from . import signals
+from . import signals, squeue
 from .files import write_atomically
-from .paths import REPOSITORY, hydra_path
+from .paths import REPOSITORY, absolute, interpolated
 from .ranks import rank
+
+log = logging.getLogger(__name__)
 
 RUN, SWEEP = "run.json", "sweep.json"
 PACKAGES = ("{{ cookiecutter.project_slug }}", "hydra-core", "hydra-zen", "hydra-submitit-launcher", "submitit", "wandb", "scikit-learn", "numpy")  # fmt: skip
-COLORS = {"COMPLETED": "green", "FAILED": "red", "STOPPED": "yellow", "RUNNING": "cyan"}
+COLORS = {"COMPLETED": "green", "FAILED": "red", "LOST": "red", "STOPPED": "yellow", "RUNNING": "cyan"}  # fmt: skip
 
 
 class RecordCallback(Callback):
@@ -46,14 +50,14 @@ class RecordCallback(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not _is_chosen(config, "hydra.run.dir"):
-            config.hydra.run.dir = str(claim(Path(config.hydra.run.dir)))
+        with _refusing():
+            config.hydra.run.dir = str(_directory(config, "hydra.run.dir"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        directory = Path(config.hydra.sweep.dir).absolute()
-        if not _is_chosen(config, "hydra.sweep.dir"):
-            directory = claim(directory)
-        config.hydra.sweep.dir = str(directory)
+        with _refusing():
+            directory = _directory(config, "hydra.sweep.dir")
+            config.hydra.sweep.dir = str(directory)
+            OmegaConf.to_container(config.hydra.launcher, resolve=True)
         # Jobs compose their config anew, from these overrides.
         quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
         with open_dict(config):
@@ -85,6 +89,7 @@ class RecordCallback(Callback):
         value = job_return._return_value  # `return_value` raises what the task raised
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=now(), result=value)
+            log.info("completed with result %s, outputs in %s", value, self.directory)
         else:
             error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
             self._write(state="FAILED", end=now(), error=error)
@@ -97,8 +102,23 @@ class RecordCallback(Callback):
         write(self.directory / RUN, self.record)
 
 
-def _is_chosen(config: DictConfig, key: str) -> bool:
-    return any(override.startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """End the command with one line where a run has no place to be, or its job no environment."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        sys.exit("cluster.py: " + str(error).partition("\n")[0])
+    except OSError as error:
+        sys.exit(f"OUTPUT_DIR in cluster.py: {error}")
+
+
+def _directory(config: DictConfig, key: str) -> Path:
+    """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
+    directory = Path(OmegaConf.select(config, key)).absolute()
+    overrides = config.hydra.overrides.hydra
+    chosen = any(override.startswith(f"{key}=") for override in overrides)
+    return directory if chosen else claim(directory)
 
 
 def now() -> str:
@@ -134,8 +154,12 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(record, indent=1, default=str) + "\n")
 
 
-def record_sweep(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
-    """Put ``runs`` (each with number, overrides, job_id and log) into the `sweep.json` of ``directory``."""
+def record_sweep(directory: Path, cluster: str, runs: Iterable[Mapping[str, Any]]) -> None:
+    """Put ``runs`` (number, overrides, job_id, log) into the `sweep.json` of ``directory``.
+
+    Args:
+        cluster: where the jobs are: "slurm" or "local".
+    """
     sweep = read(directory / SWEEP) or {
         "command": shlex.join(sys.orig_argv),
         "start": now(),
@@ -144,17 +168,20 @@ def record_sweep(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
         "runs": [],
     }
     numbered = {run["number"]: run for run in [*sweep["runs"], *runs]}  # a repeated run replaces
-    sweep["runs"] = list(numbered.values())
+    sweep.update(cluster=cluster, runs=list(numbered.values()))
     write(directory / SWEEP, sweep)
 
 
-def record_failure(directory: Path, overrides: Sequence[str], job_id: str, reason: str) -> None:
-    """Note in `run.json` that a run failed which could not do so itself."""
+def record_end(directory: Path, overrides: Sequence[str], job_id: str, reason: str) -> None:
+    """Note in `run.json` why a run ended that could not do so itself."""
     record = read(directory / RUN)
-    if record.get("state") != "FAILED":
-        directory.mkdir(parents=True, exist_ok=True)
-        failure = {"state": "FAILED", "end": now(), "error": reason}
-        write(directory / RUN, {"overrides": overrides, "job_id": job_id, **record, **failure})
+    if record.get("state") == "FAILED":
+        return
+    end = {"state": "FAILED", "end": now(), "error": reason}
+    if record.get("state") == "STOPPED":
+        end = {"error": f"{record['error']}; Slurm did not requeue the job"}
+    directory.mkdir(parents=True, exist_ok=True)
+    write(directory / RUN, {"overrides": overrides, "job_id": job_id, **record, **end})
 
 
 def _git() -> dict[str, Any]:
@@ -185,14 +212,25 @@ def _versions() -> dict[str, str]:
 
 
 def states(directory: Path) -> list[dict[str, Any]]:
-    """What is known of each run of the sweep in ``directory``, PENDING where it has not begun."""
-    runs = read(directory / SWEEP).get("runs", [])
-    if runs:
-        pending = {"state": "PENDING"}
-        return [{**pending, **run, **read(directory / str(run["number"]) / RUN)} for run in runs]
-    # The sweep of a launcher that writes no sweep.json, or a single run.
-    paths = [directory / RUN, *sorted(directory.glob(f"*/{RUN}"))]
-    return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+    """What is known of each run of the sweep in ``directory``.
+
+    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; LOST, still to do something
+    by its record, but no longer in Slurm's queue: killed, or cancelled before it began.
+    """
+    sweep = read(directory / SWEEP)
+    if not sweep:  # of a launcher that writes none, or a single run
+        paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
+        return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+    runs = []
+    for run in sweep["runs"]:
+        state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
+        runs.append({**state, **run, **read(directory / str(run["number"]) / RUN)})
+    going_on = [run for run in runs if run["state"] in ("PENDING", "RUNNING")]
+    if sweep["cluster"] == "slurm" and going_on and (queue := squeue.states()) is not None:
+        for run in going_on:
+            if run["job_id"] not in queue:
+                run["state"] = "LOST"
+    return runs
 
 
 def shown(overrides: Sequence[str]) -> str:
@@ -211,21 +249,23 @@ def print_table(directory: Path) -> None:
     table = Table("run", "job", "overrides", "state", "restarts", "result")
     for run in runs:
         result = run.get("result")
+        if isinstance(result, float):
+            result = f"{result:.4g}"
         table.add_row(
             str(run["number"]),
             run.get("job_id") or "",
             Text(shown(run.get("overrides", []))),
             Text(run["state"], style=COLORS.get(run["state"], "")),
             str(run.get("restarts", "")),
-            Text(f"{result:.4g}" if isinstance(result, float) else str(result or "")),
+            Text("" if result is None else str(result)),
         )
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(table)
     for run in runs:
-        if run["state"] == "FAILED":
+        if run["state"] in ("FAILED", "STOPPED", "LOST"):
             last_line = (run.get("error") or "").strip().rpartition("\n")[2]
-            log = directory / run.get("log", str(run["number"]))
-            print(f"run {run['number']} failed: {last_line}\n    log: {log}")
+            log_file = directory / (run.get("log") or str(run["number"]))
+            print(f"run {run['number']} {run['state'].lower()}: {last_line}\n    log: {log_file}")
     print(f"outputs: {directory}")
 
 
@@ -237,9 +277,9 @@ def main() -> None:
     if directory is None:
         from ..cluster import OUTPUT_DIR
 
-        base = Path(OmegaConf.create([hydra_path(OUTPUT_DIR)])[0])
-        sweeps = base.glob(f"*/*/{SWEEP}")
-        directory = max((path.parent for path in sweeps), key=os.path.getmtime, default=base)
+        with _refusing():
+            base = Path(OmegaConf.create([interpolated(absolute(OUTPUT_DIR))])[0])
+        directory = max(base.glob(f"*/*/{SWEEP}"), default=base / SWEEP).parent
     if not states(directory):
         sys.exit(f"no runs in {directory}")
     print_table(directory)

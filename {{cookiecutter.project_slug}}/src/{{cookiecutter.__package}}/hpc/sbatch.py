@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from .paths import REPOSITORY
+from .paths import absolute, interpolated
 
 # Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
 FIELDS = {
@@ -96,9 +96,7 @@ def _without_interpolation(commands: str) -> str:
 
 
 def _in_shell(venv: str) -> str:
-    """The venv's activate script, quoted so that the shell expands variables and nothing else."""
-    path = re.sub(r"^~(?=/|$)", "$HOME", venv)
-    if not path.startswith(("/", "$")):
-        path = str(REPOSITORY / path)
-    escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", path)
-    return '"' + re.sub(r"\$\{(\w+)\}", r'$\1""', escaped) + '/bin/activate"'
+    """The venv's activate script in quotes, in which the shell evaluates nothing; Hydra's
+    interpolations stand for variables."""
+    escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", absolute(venv))
+    return f'"{interpolated(escaped)}/bin/activate"'

@@ -24,7 +24,6 @@ import logging
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -33,6 +32,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+from . import squeue
 from .ranks import rank
 
 log = logging.getLogger(__name__)
@@ -198,9 +198,7 @@ class _StopRequest:
 def _slurm_runs_job() -> bool:
     """Whether Slurm takes this job for running. After a TERM it does so only if somebody else sent it:
     a cancelled job would be revived by requeueing, and a preempted one is requeued by Slurm itself."""
-    command = ["squeue", "--noheader", "--format=%T", "--job", os.environ.get("SLURM_JOB_ID", "")]
-    try:
-        state = subprocess.run(command, capture_output=True, text=True, timeout=HAND_OVER_S).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return state.strip() == "RUNNING"
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return (squeue.states() or {}).get(job) == "RUNNING"
