@@ -29,8 +29,9 @@ def faults(answers: dict[str, str]) -> list[str]:
     for name, answer in answers.items():
         if not answer.isprintable():
             found.append(f"{name}: {answer!r} holds a line break or another control character")
-    if not answers["project_name"]:
-        found.append("project_name: it is blank; an example: HPC Experiment")
+    for name, example in (("project_name", "HPC Experiment"), ("output_dir", "outputs")):
+        if not answers[name]:
+            found.append(f"{name}: it is blank; an example: {example}")
 
     slug = answers["project_slug"]
     package = slug.replace("-", "_")

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 
@@ -20,6 +21,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     ):
         done = run(*command, cwd=project.path)
         assert done.returncode == 0, done.stderr
+    (packages,) = project.path.glob(".venv/lib/*/site-packages")
+    shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
     return project
 
 

@@ -103,6 +103,7 @@ def test_all_faults_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> Non
         "gpu_sbatch": 'constraint="a100',
         "cpu_sbatch": "-p long time=soon",
         "setup_commands": "module load 'python",
+        "output_dir": " ",
     }
     given = [f"{name}={answer}" for name, answer in answers.items()]
     done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path)
@@ -115,6 +116,7 @@ def test_all_faults_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> Non
         "cpu_sbatch: '-p'",
         "cpu_sbatch: 'soon'",
         "setup_commands: bash: line 1: unexpected EOF",
+        "output_dir: it is blank",
     ):
         assert fault in done.stderr
     assert (

@@ -51,6 +51,15 @@ def job_script(project: Project, job: str) -> str:
     return slurm(project, "scontrol", "write", "batch_script", job, "-")
 
 
+def process_of(sweep: Path) -> int:
+    """The process of a sweep's only run."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        words = path.read_bytes().decode().split("\0")
+        if "submitit.core._submit" in words and f"{sweep}/jobs" in words and "srun" not in words:
+            return int(path.parent.name)
+    raise AssertionError(f"no run of {sweep} has a process")
+
+
 def wait_until(
     condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None
 ) -> None:

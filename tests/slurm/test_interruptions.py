@@ -1,12 +1,14 @@
 """What Slurm does to jobs, and what is left of the run."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from jobs import accounting, job_of, record, slurm, wait_until
+from jobs import accounting, job_of, process_of, record, slurm, wait_until
 from running import Project
 
 EPOCHS = 50  # of half a second
@@ -29,7 +31,7 @@ def sweeping(
     """A sweep of one slow run, up to its first epoch."""
     process = project.start(
         *overrides, f"epochs={EPOCHS}", "model._target_=probe_models.slow_mlp",
-        f"hydra.sweep.dir={directory}", PYTHONPATH=str(Path(__file__).parent),
+        f"hydra.sweep.dir={directory}",
     )  # fmt: skip
     try:
         wait_until((directory / "0" / "metrics.csv").exists, process)
@@ -39,27 +41,20 @@ def sweeping(
         process.wait()
 
 
-def start_now(project: Project, job: str) -> None:
-    """A requeued job waits a while before it may start again; this one does not."""
-    state = ("squeue", "--noheader", "--format=%T", f"--jobs={job}")
-    wait_until(lambda: slurm(project, *state) == "PENDING\n")
-    slurm(project, "scontrol", "update", f"jobid={job}", "StartTime=now")
-
-
 def test_a_time_limit(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=40")
     with sweeping(on_slurm, tmp_path, "+setup=hpc_debug", *limits) as process:
         run = tmp_path / "0" / "run.json"
         wait_until(lambda: record(run)["state"] == "STOPPED", process)
         assert record(run)["error"] == "SIGUSR2"
-        start_now(on_slurm, job_of(tmp_path))
         assert process.wait(timeout=120) == 0, process.communicate()[0]
     assert record(run)["state"] == "COMPLETED"
-    assert record(run)["restarts"] == 1
+    restarts = record(run)["restarts"]
+    assert restarts >= 1  # Slurm warns up to a minute early, so there may be two
     assert (tmp_path / "0" / "metrics.csv").read_text() == uninterrupted
     (row,) = accounting(on_slurm, job_of(tmp_path))
     assert row["State"] == "COMPLETED"
-    assert len(list(tmp_path.glob("0/wandb/offline-run-*"))) == 2
+    assert len(list(tmp_path.glob("0/wandb/offline-run-*"))) == 1 + restarts
 
 
 def test_preemption(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
@@ -71,7 +66,6 @@ def test_preemption(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> No
         )  # fmt: skip
         wait_until(lambda: record(run)["state"] == "STOPPED", process)
         assert record(run)["error"] == "SIGTERM"
-        start_now(on_slurm, job_of(tmp_path))
         assert process.wait(timeout=120) == 0, process.communicate()[0]
     assert record(run)["state"] == "COMPLETED"
     assert record(run)["restarts"] == 1
@@ -104,7 +98,7 @@ def test_a_killed_run_that_nobody_waits_for_is_shown_as_lost(
 ) -> None:
     with sweeping(on_slurm, tmp_path, "+setup=hpc_batch"):
         pass  # the waiting process is killed
-    slurm(on_slurm, "scancel", "--signal=KILL", job_of(tmp_path))
+    os.kill(process_of(tmp_path), signal.SIGKILL)
     wait_until(lambda: not slurm(on_slurm, "squeue", "--noheader"))
     shown = on_slurm.run("python", "-m", "hpc_experiment.hpc.runs", tmp_path)
     assert "LOST" in shown.stdout

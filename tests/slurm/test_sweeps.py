@@ -5,12 +5,9 @@ from pathlib import Path
 from jobs import accounting, job_of, job_script, record
 from running import Ended, Project
 
-PROBES = str(Path(__file__).parent)
-
 
 def sweep(project: Project, directory: Path, *overrides: str) -> Ended:
-    command = ["python", "-m", "hpc_experiment", *overrides, f"hydra.sweep.dir={directory}"]
-    return project.run(*command, PYTHONPATH=PROBES)
+    return project.run("python", "-m", "hpc_experiment", *overrides, f"hydra.sweep.dir={directory}")
 
 
 def test_hpc_gpu(on_slurm: Project, tmp_path: Path) -> None:

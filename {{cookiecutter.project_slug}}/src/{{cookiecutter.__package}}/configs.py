@@ -67,6 +67,8 @@ store(
 def slurm(site_options: str, preset: dict[str, Any]) -> SlurmConf:
     """A Slurm launcher: the preset, then the cluster's facts, the later ones winning."""
     options = {"account": cluster.ACCOUNT, "requeue": True, **preset, **parse_options(site_options)}
+    if "no_requeue" in options:
+        del options["requeue"]
     return SlurmConf(
         **launcher_fields(options),
         setup=setup_lines(cluster.SETUP_COMMANDS, cluster.VENV_PATH, cluster.WANDB_MODE),
@@ -89,7 +91,9 @@ launcher_store(
     slurm(cluster.CPU_SBATCH, {"timeout_min": 180, "partition": cluster.CPU_PARTITION}),
     name="slurm_batch",
 )
-launcher_store(slurm(cluster.GPU_SBATCH, {"timeout_min": 5, **gpus(1)}), name="slurm_debug")
+debug = slurm(cluster.GPU_SBATCH, gpus(1))
+debug.timeout_min = 5  # whatever the site's time for GPU jobs is
+launcher_store(debug, name="slurm_debug")
 launcher_store(LocalConf(), name="local")
 
 # --- presets -------------------------------------------------------------------------------------
