@@ -1,8 +1,11 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
 
 from {{ cookiecutter.__package }}.hpc import runs
 from {{ cookiecutter.__package }}.hpc.files import write_atomically
@@ -13,6 +16,18 @@ def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
     assert [runs.claim(directory).name for _ in range(3)] == [
         "23-59-59", "23-59-59_2", "23-59-59_3"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x"])
+def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """They compose their config from overrides, in which quotes and backslashes have a meaning."""
+    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": []}, "launcher": {}}
+    config = OmegaConf.create({"hydra": {**task, "sweep": {"dir": str(tmp_path / name)}}})
+    runs.RecordCallback().on_multirun_start(config)
+    with initialize(version_base="1.3", config_path=None):
+        composed = compose("config", list(config.hydra.overrides.hydra), return_hydra_config=True)
+    assert composed.hydra.sweep.dir == str(tmp_path / name)
+    assert (tmp_path / name).is_dir()
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(

@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -38,8 +39,13 @@ from .ranks import rank
 log = logging.getLogger(__name__)
 
 RUN, SWEEP = "run.json", "sweep.json"
-PACKAGES = ("{{ cookiecutter.project_slug }}", "hydra-core", "hydra-zen", "hydra-submitit-launcher", "submitit", "wandb", "scikit-learn", "numpy")  # fmt: skip
-COLORS = {"COMPLETED": "green", "FAILED": "red", "LOST": "red", "STOPPED": "yellow", "RUNNING": "cyan"}  # fmt: skip
+PACKAGES = (
+    "hydra-core", "hydra-submitit-launcher", "hydra-zen", "numpy", "scikit-learn", "submitit",
+    "wandb",
+)  # fmt: skip
+COLORS = {
+    "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan", "STOPPED": "yellow",
+}  # fmt: skip
 
 
 class RecordCallback(Callback):
@@ -59,9 +65,9 @@ class RecordCallback(Callback):
             config.hydra.sweep.dir = str(directory)
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
         # Jobs compose their config anew, from these overrides.
-        quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
+        quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config):
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{quoted}'")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         if rank() > 0:
