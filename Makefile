@@ -26,8 +26,8 @@ cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	@$(CLUSTER) start
 
-# The README's pictures, from the sweep of the last demo.
-pictures:
+# The README's picture, from the sweep of the last demo.
+picture:
 	$(CACHE)/demo/hpc-experiment/.venv/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
 
 $(ENV)/.installed: pyproject.toml
@@ -37,4 +37,4 @@ $(ENV)/.installed: pyproject.toml
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev
 	@touch $@
 
-.PHONY: help demo test cluster pictures
+.PHONY: help demo test cluster picture

@@ -1,43 +1,37 @@
-"""Draw the README's pictures from the newest sweep of the demo, with the demo's own Python.
+"""Draw the README's picture from the newest sweep of the demo, with the demo's own Python.
 
 make demo
-make pictures
+make picture
 """
 
 import csv
-import io
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.text import Text
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "sweep.png"
 
 
 def main() -> None:
-    """Write docs/table.svg and docs/sweep.png."""
+    """Write docs/sweep.png: what the sweep printed, above its learning curves."""
     project = Path(sys.argv[1])
-    sweeps = project.glob("outputs/*/*/sweep.json")
-    sweep = max(sweeps, key=os.path.getmtime)
+    sweep = max(project.glob("outputs/*/*/sweep.json"))
     record = json.loads(sweep.read_text())
-
     table = subprocess.run(
         [sys.executable, "-m", "hpc_experiment.hpc.runs", sweep.parent],
-        env={**os.environ, "FORCE_COLOR": "1"}, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
-    console.print(f"$ {record['command']}", style="bold", highlight=False)
-    shown = table.replace(str(project.parent), "~")
-    console.print(Text.from_ansi(shown), soft_wrap=True)
-    console.save_svg(str(DOCS / "table.svg"), title="hpc-experiment")
+        capture_output=True, text=True, check=True,
+    ).stdout.replace(str(project.parent), "~")  # fmt: skip
 
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.add_subplot(xlabel="epoch", ylabel="validation accuracy", ylim=(0.7, 1))
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    terminal, axes = figure.subplots(2, height_ratios=(3, 4))
+    text = f"$ {record['command']}\n{table}"
+    style = {"family": "DejaVu Sans Mono", "fontsize": 9, "color": "white", "va": "top"}
+    terminal.text(0.02, 0.96, text, **style, transform=terminal.transAxes)
+    terminal.set(facecolor="#222222", xticks=[], yticks=[])
+    axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0.7, 1))
     for run in record["runs"]:
         values = dict(override.split("=") for override in run["overrides"][1:])
         with (sweep.parent / str(run["number"]) / "metrics.csv").open() as file:
@@ -50,7 +44,7 @@ def main() -> None:
             label=f"{values['model']}, lr {values['lr']}" if values["seed"] == "1" else None,
         )
     axes.legend(loc="lower right")
-    figure.savefig(DOCS / "sweep.png", dpi=150)
+    figure.savefig(PICTURE, dpi=120)
 
 
 if __name__ == "__main__":

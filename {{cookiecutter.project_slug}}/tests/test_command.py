@@ -15,6 +15,8 @@ import pytest
 from {{ cookiecutter.__package }} import configs, models, task
 from {{ cookiecutter.__package }}.hpc import command_line
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -135,7 +137,6 @@ def test_tab_completes_presets() -> None:
     assert {"+setup=hpc_batch", "+setup=hpc_debug"} < set(ended.stdout.split())
 
 
-@pytest.mark.slow
 def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_path: Path) -> None:
     ended = command("+setup=local", "model=logistic", "lr=0.1,-1", "epochs=1", "-m")
     sweep = tmp_path / "sweep"
@@ -176,7 +177,6 @@ def sweeping(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     process.wait()
 
 
-@pytest.mark.slow
 def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(
     sweeping: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:
@@ -189,7 +189,6 @@ def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(
     assert ended["result"] == task.train(models.logistic, epochs=100, output_dir=tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_ctrl_c_stops_runs_on_this_machine_after_their_epoch(
     sweeping: "subprocess.Popen[str]", tmp_path: Path
 ) -> None:

@@ -247,12 +247,14 @@ def shown(overrides: Sequence[str]) -> str:
 
 def print_table(directory: Path) -> None:
     """Print a line for each run of the sweep in ``directory``, and the logs of those that failed."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     runs = states(directory)
-    table = Table("run", "job", "overrides", "state", "restarts", "result")
+    columns = ("run", "job", "overrides", "state", "restarts", "result")
+    table = Table(*columns, box=box.SIMPLE_HEAD)
     for run in runs:
         result = run.get("result")
         if isinstance(result, float):

@@ -90,6 +90,7 @@ class WandbCallback(Callback):
             reinit="finish_previous",
             settings=wandb.Settings(
                 init_timeout=INIT_TIMEOUT_S,
+                quiet=True,
                 # Slurm's TERM ends W&B's service at once: what is not in its file by then is lost.
                 x_transaction_log_flush_interval=1,
             ),
