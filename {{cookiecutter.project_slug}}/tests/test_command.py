@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,48 +159,50 @@ def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_pa
     assert (sweep / "0" / f"{configs.NAME}.log").exists()
 
 
-@pytest.fixture
-def sweeping(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A sweep of one run on this machine, up to its first epoch, as started from a terminal."""
-    sweep = tmp_path / "sweep"
-    arguments = ["+setup=local", "model=logistic", "epochs=100", f"hydra.sweep.dir='{sweep}'"]
-    process = subprocess.Popen(
+def end_group(leader: int) -> None:
+    """Whatever a failed test has left running."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """submitit's local executor warns and requeues like Slurm; Ctrl-C in a terminal stops it."""
+    sweep, run = tmp_path / "sweep", tmp_path / "sweep" / "0"
+    arguments = ["+setup=local", "model=logistic", "epochs=150", f"hydra.sweep.dir='{sweep}'"]
+    sweeping = subprocess.Popen(
         [sys.executable, "-m", "{{ cookiecutter.__package }}", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    while not (sweep / "0" / "metrics.csv").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    yield process
-    process.kill()
-    process.wait()
+    request.addfinalizer(lambda: end_group(sweeping.pid))
 
+    def wait_for_epoch(number: int) -> None:
+        while len((run / "metrics.csv").read_text().splitlines()) <= number:
+            assert sweeping.poll() is None
+            time.sleep(0.02)
 
-def test_a_signalled_run_is_requeued_and_ends_with_the_same_result(
-    sweeping: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
-    """submitit's local executor warns and requeues like Slurm."""
-    sweep = tmp_path / "sweep"
+    while not (run / "metrics.csv").exists():
+        assert sweeping.poll() is None
+        time.sleep(0.02)
     os.kill(process_of(sweep), signal.SIGUSR2)
-    assert sweeping.wait(timeout=120) == 0
-    ended = record(sweep / "0" / "run.json")
-    assert ended["restarts"] == 1
-    assert ended["result"] == task.train(models.logistic, epochs=100, output_dir=tmp_path / "whole")
+    while record(run / "run.json")["restarts"] == 0:
+        assert sweeping.poll() is None
+        time.sleep(0.02)
+    wait_for_epoch(len((run / "metrics.csv").read_text().splitlines()))
 
-
-def test_ctrl_c_stops_runs_on_this_machine_after_their_epoch(
-    sweeping: "subprocess.Popen[str]", tmp_path: Path
-) -> None:
     os.killpg(sweeping.pid, signal.SIGINT)  # what a terminal does
     complaints = sweeping.communicate(timeout=60)[1]
     assert sweeping.returncode == 130
     assert "Traceback" not in complaints
-    assert f"hydra.sweep.dir={tmp_path}/sweep" in complaints
-    run = tmp_path / "sweep" / "0"
+    assert f"hydra.sweep.dir={sweep}" in complaints
     assert record(run / "run.json")["state"] == "STOPPED"
-    assert (run / "checkpoint.pkl").exists()
+    assert len((run / "metrics.csv").read_text().splitlines()) < 1 + 150
+
+    resumed = task.train(models.logistic, run, epochs=150)
+    assert resumed == task.train(models.logistic, tmp_path / "whole", epochs=150)
 
 
 def process_of(sweep: Path) -> int:
