@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -110,17 +111,17 @@ class _Launcher(stock.BaseSubmititLauncher):
         )
         return executor
 
+    @abstractmethod
     def _submit(
         self, executor: submitit.AutoExecutor, calls: Sequence[Any], running: int
     ) -> list[submitit.Job[JobReturn]]:
         """Start as many of ``calls``, in their order, as may run beside the ``running`` jobs."""
-        raise NotImplementedError
 
-    def _is_over(self, job: submitit.Job[JobReturn]) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _is_over(self, job: submitit.Job[JobReturn]) -> bool: ...
 
-    def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None: ...
 
     def _record(self, jobs: Sequence[submitit.Job[JobReturn]], calls: Sequence[Any]) -> None:
         """Record all runs, and the job of those that have one."""
