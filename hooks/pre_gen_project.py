@@ -1,18 +1,18 @@
 """Refuse answers that would give a broken repository: all faults at once, nothing written."""
 
+from __future__ import annotations
+
 import json
 import keyword
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 # In JSON three quotes never follow each other, so no answer can end this text.
 CONTEXT = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
-
-ANSWERS = {
-    name: (answer or "").strip() for name, answer in CONTEXT.items() if not name.startswith("_")
-}
 
 # Import names of what a generated repository depends on or consists of.
 TAKEN = {
@@ -20,73 +20,206 @@ TAKEN = {
     "mypy", "numpy", "omegaconf", "pre_commit", "pytest", "rich", "ruff", "scikit_learn", "scipy",
     "sklearn", "submitit", "test", "tests", "wandb",
 }  # fmt: skip
-TIME = re.compile(r"(\d+-)?\d+(:\d+){0,2}")
+# What lies at the top of a generated repository.
+OCCUPIED = {
+    ".", ".git", ".github", ".gitignore", ".pre-commit-config.yaml", "README.md", "pyproject.toml",
+    "src", "tests",
+}  # fmt: skip
+CHOICES = {
+    "wandb_mode": ["offline", "online", "disabled"],
+    "signal_policy": ["checkpoint", "ignore"],
+    "create_venv": ["no", "yes"],
+}
+SET_BY_LAUNCHER = {"array", "error", "input", "open-mode", "output", "parsable", "wait", "wrap"}
+COUNTS = {"nodes", "ntasks", "ntasks-per-node"}
+
+TIME = re.compile(r"[0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}")
+NAME = re.compile(r"[A-Za-z0-9_.,:@+/-]*")
+VARIABLE = re.compile(r"\$(?:[A-Za-z_][A-Za-z0-9_]*|\{[A-Za-z_][A-Za-z0-9_]*\})")
+
+
+def as_text(answer: object) -> str:
+    """The answer as typed; YAML and JSON have other types."""
+    if isinstance(answer, bool):
+        return "yes" if answer else "no"
+    return "" if answer is None else str(answer)
 
 
 def faults(answers: dict[str, str]) -> list[str]:
-    """A sentence for each answer that cannot be used."""
-    found = []
+    """A sentence for each answer that cannot be used: what is wrong, and what would do."""
+    found = {}
     for name, answer in answers.items():
-        if not answer.isprintable():
-            found.append(f"{name}: {answer!r} holds a line break or another control character")
-    for name, example in (("project_name", "HPC Experiment"), ("output_dir", "outputs")):
-        if not answers[name]:
-            found.append(f"{name}: it is blank; an example: {example}")
+        complaint = in_any(name, answer) or CHECKS[name](name, answer)
+        if complaint:
+            found[name] = complaint
+    request = re.sub(r"\{[0-9]+n\}", "{n}", answers["gpu_request"])
+    if request and "{n}" not in request and answers["gpus_per_node"] != "0":
+        found.setdefault("gpu_request", "lacks {n}, their number, as in gres=gpu:{n}")
+    return [f"{name}: {answers[name]!r} {complaint}" for name, complaint in found.items()]
 
-    slug = answers["project_slug"]
+
+def in_any(name: str, answer: str) -> str:
+    """What no answer may hold."""
+    lines = answer.split("\n") if name == "setup_commands" else [answer]
+    if not all(line.replace("\t", " ").isprintable() for line in lines):
+        return "holds a control character or an invisible one; leave it out"
+    for mark in ["{" + second for second in "#%{"]:
+        # cookiecutter evaluates answers that it takes from a file, as when a repository is updated.
+        if mark in answer:
+            return f"holds {mark}, which cookiecutter evaluates; put a space between the two"
+    return ""
+
+
+def in_title(name: str, answer: str) -> str:
+    return "" if answer else "is blank; an example: HPC Experiment"
+
+
+def in_slug(name: str, slug: str) -> str:
     package = slug.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", slug):
-        found.append(
-            f"project_slug: {slug!r} is no name for a package: "
-            "small letters first, then also digits and single hyphens, as in my-experiment"
+    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", slug) or len(slug) > 40:
+        return (
+            "is no name for a package: up to 40 small letters, digits and single hyphens, "
+            "a letter first, as in my-experiment"
         )
-    elif keyword.iskeyword(package) or package in sys.stdlib_module_names or package in TAKEN:
-        found.append(
-            f"project_slug: {slug!r} is a name that Python or a package needs; try my-{slug}"
-        )
-
-    count = answers["gpus_per_node"]
-    if not re.fullmatch(r"[1-9][0-9]*", count):
-        found.append(f"gpus_per_node: {count!r} is no positive whole number, such as 4")
-
-    for name in ("gpu_request", "gpu_sbatch", "cpu_sbatch"):
-        try:
-            words = shlex.split(answers[name])
-        except ValueError:
-            found.append(f"{name}: {answers[name]!r} has a quotation mark without its partner")
-            continue
-        for word in words:
-            option, _, value = word.lstrip("-").partition("=")
-            if option == "time" and not TIME.fullmatch(value):
-                found.append(f"{name}: {value!r} is no time limit, such as 30, 1:30:00 or 1-12")
-            if not re.fullmatch(r"[a-z][a-z-]+", option):
-                found.append(
-                    f"{name}: {word!r} is no long option of sbatch, such as qos=normal or exclusive"
-                )
-    request = answers["gpu_request"]
-    if request and "{n}" not in request:
-        found.append(f"gpu_request: {request!r} lacks " + "{n}, the number, as in gres=gpu:{n}")
-    if complaint := shell_complaint(answers["setup_commands"]):
-        found.append(f"setup_commands: {complaint}")
-    return found
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in TAKEN:
+        return f"is a name that Python or a package needs; an example: my-{slug}"
+    return ""
 
 
-def shell_complaint(commands: str) -> str:
-    """What bash says of ``commands`` without running them; nothing where there is no bash."""
-    try:
-        check = subprocess.run(["bash", "-n"], input=commands, capture_output=True, text=True)
-    except OSError:
+def in_count(name: str, answer: str) -> str:
+    if re.fullmatch(r"0|[1-9][0-9]{0,2}", answer):
         return ""
-    return check.stderr.strip().replace("\n", "; ")
+    return "is no whole number, such as 4, or 0 for a cluster without GPUs"
 
 
-if __name__ == "__main__":
-    if found := faults(ANSWERS):
+def in_name(name: str, answer: str) -> str:
+    if NAME.fullmatch(VARIABLE.sub("", answer)):
+        return ""
+    return "holds what no name on a cluster has; an example: gpu-a100"
+
+
+def in_options(name: str, answer: str) -> str:
+    if "\\" in answer:
+        return 'holds a backslash; quote with quotation marks, as in constraint="a100&80gb"'
+    if "$" in VARIABLE.sub("", answer):
+        return "holds a $ that begins no variable such as $USER; sbatch runs no commands"
+    try:
+        words = shlex.split(answer)
+    except ValueError:
+        return 'has a quotation mark without its partner, as in constraint="a100&80gb"'
+    complaints = (in_option(word) for word in words)
+    return next((complaint for complaint in complaints if complaint), "")
+
+
+def in_option(word: str) -> str:
+    option, _, value = re.sub(r"\{[0-9]*n\}", "1", word).lstrip("-").partition("=")
+    match = re.fullmatch(r"(?:(srun|debug):)?([a-z][a-z0-9-]+)", option)
+    if not match:
+        return f"holds {word!r}, no long option of sbatch such as qos=normal or exclusive"
+    name = match[2]
+    if name in SET_BY_LAUNCHER:
+        return f"holds {name}, which the launcher sets; leave it out"
+    if name == "time" and not TIME.fullmatch(value):
+        return f"holds {word!r}, no time limit such as time=30, time=1:30:00 or time=1-12"
+    if name in COUNTS and not re.fullmatch("[0-9]*", value):
+        return f"holds {word!r}, no number such as {name}=1"
+    if value == "???":
+        return f"holds {word!r}, which Hydra takes for a value that is missing; leave it out"
+    return ""
+
+
+def in_commands(name: str, commands: str) -> str:
+    if commands.endswith("\\"):
+        return "ends with a backslash, which would take the next line of the job script with it"
+    try:
+        check = subprocess.run(
+            ["bash", "-n"], input=commands.encode(), stderr=subprocess.PIPE,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+        )  # fmt: skip
+    except OSError:  # no bash here, perhaps a desk: the cluster will have one
+        return ""
+    complaint = check.stderr.decode(errors="replace").strip().replace("\n", "; ")
+    return f"is refused by bash: {complaint}; an example: module load python" if complaint else ""
+
+
+def in_path(name: str, path: str) -> str:
+    if name == "output_dir" and not path:
+        return "is blank; an example: outputs"
+    if "$" in VARIABLE.sub("", path):
+        return "holds a $ that begins no variable; an example: $SCRATCH/x"
+    if path.startswith("-") or re.match("~[^/]", path):
+        return "begins as an option or as another user's home; an example: $HOME/x"
+    normal = os.path.normpath(path)
+    if path and ((path.rstrip("/") or "/") != normal or "//" in path):
+        return f"is not the shortest way to write it; an example: {normal.replace('//', '/')}"
+    if path.partition("/")[0] in OCCUPIED:
+        return f"is a part of the repository itself; an example: {name.partition('_')[0]}s"
+    if len(path) > 1000 or any(len(part.encode()) > 255 for part in path.split("/")):
+        return "is too long for a path; an example: $SCRATCH/x"
+    # sbatch gives % and \ in the names of logs a meaning; scripts of a venv hold its path in quotes.
+    unfit = "%\\" if name == "output_dir" else '\\":`'
+    for character in unfit:
+        if character in path:
+            return f"holds {character}, which cannot be carried everywhere; leave it out"
+    return ""
+
+
+def in_choice(name: str, answer: str) -> str:
+    return "" if answer in CHOICES[name] else f"is none of: {', '.join(CHOICES[name])}"
+
+
+CHECKS = {
+    "project_name": in_title,
+    "project_slug": in_slug,
+    "gpu_partition": in_name,
+    "gpus_per_node": in_count,
+    "gpu_request": in_options,
+    "cpu_partition": in_name,
+    "account": in_name,
+    "gpu_sbatch": in_options,
+    "cpu_sbatch": in_options,
+    "setup_commands": in_commands,
+    "venv_path": in_path,
+    "output_dir": in_path,
+    "wandb_mode": in_choice,
+    "signal_policy": in_choice,
+    "create_venv": in_choice,
+}
+
+
+def how_to_correct(answers: dict[str, str]) -> str:
+    """The same answers as a command, and where cookiecutter keeps them."""
+    template = CONTEXT["_template"]
+    given = [f"{name}={shlex.quote(answer)}" for name, answer in answers.items()]
+    command = " \\\n    ".join([f"cookiecutter --no-input {shlex.quote(template)}", *given])
+    stored = Path(CONTEXT.get("_repo_dir") or template).name
+    return (
+        f"Correct them in this command:\n{command}\n"
+        f"or in ~/.cookiecutter_replay/{stored}.json, and then\n"
+        f"cookiecutter --replay {shlex.quote(template)}"
+    )
+
+
+def main() -> None:
+    if sys.version_info < (3, 10):  # noqa: UP036 (of whoever calls cookiecutter)
+        sys.exit("hpc-hydra-template needs Python 3.10 or newer: install cookiecutter for one.")
+    answers = {name: as_text(CONTEXT[name]) for name in CHECKS}
+    # Blanks around an answer are left out wherever it goes, but for the folder, which cookiecutter makes.
+    answers = {
+        name: answer if name == "project_slug" else answer.strip()
+        for name, answer in answers.items()
+    }
+    found = faults(answers)
+    package = answers["project_slug"].replace("-", "_")
+    if CONTEXT["__package"] != package:  # after a change in the replay file
+        found.append(f"__package: {CONTEXT['__package']!r} does not follow project_slug: {package}")
+    if found:
         print("Nothing was generated. These answers cannot be used:", file=sys.stderr)
         for fault in found:
             print(f"  - {fault}", file=sys.stderr)
-        given = [f"{name}={shlex.quote(answer)}" for name, answer in ANSWERS.items()]
-        command = [f"cookiecutter --no-input {shlex.quote(CONTEXT['_template'])}", *given]
-        print("Correct them in this command:", file=sys.stderr)
-        print(" \\\n    ".join(command), file=sys.stderr)
+        print(how_to_correct(answers), file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,18 @@
+import json
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
-from running import TEMPLATE, Project, cookiecutter, run
+from running import TEMPLATE, Project, cookiecutter, environment, run
+
+# Of whoever submits.
+VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
+JobScripts = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +49,28 @@ def cluster() -> Iterator[Cluster]:
 def on_slurm(project: Project, cluster: Cluster) -> Project:
     """The generated repository, its user on a login node of the cluster."""
     return Project(project.path, cluster.environment)
+
+
+@pytest.fixture(scope="session")
+def job_scripts(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobScripts]:
+    """The job scripts of another generated repository's presets, which need not be installed."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "srun").touch(mode=0o755)  # without one submitit writes no script
+    with subprocess.Popen(
+        [f"{project.path}/.venv/bin/python", TEMPLATE / "tests" / "job_scripts.py"],
+        env=environment({"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **VARIABLES}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdin and server.stdout
+        questions, answers = server.stdin, server.stdout
+
+        def ask(repository: Path) -> dict[str, str]:
+            print(repository, file=questions, flush=True)
+            scripts: dict[str, str] = json.loads(answers.readline())
+            assert "error" not in scripts, scripts["error"]
+            return scripts
+
+        yield ask
+        questions.close()

@@ -1,6 +1,7 @@
 """cookiecutter as its users call it: what is generated, and what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import yaml
 from running import TEMPLATE, cookiecutter, run
 
 PROJECT = "hpc-experiment"
+QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+DEFAULTS = {name: answer for name, answer in QUESTIONS.items() if not name.startswith("_")}
+DEFAULTS["project_slug"] = PROJECT
 
 
 def facts(project: Path) -> dict[str, object]:
@@ -95,52 +99,100 @@ def test_with_a_labs_answers_file(tmp_path: Path) -> None:
     assert facts(tmp_path / "tides")["ACCOUNT"] == "ocean"
 
 
-def test_all_faults_are_named_at_once_and_nothing_is_left(tmp_path: Path) -> None:
-    answers = {
-        "project_slug": "class",
-        "gpus_per_node": "many",
-        "gpu_request": "gres=gpu:4",
-        "gpu_sbatch": 'constraint="a100',
-        "cpu_sbatch": "-p long time=soon",
-        "setup_commands": "module load 'python",
-        "output_dir": " ",
-    }
-    given = [f"{name}={answer}" for name, answer in answers.items()]
-    done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path)
+# Answers that are refused, each with a part of what is said of it.
+REFUSED = {
+    "project_name": [("", "is blank; an example: HPC Experiment"), ("a\nb", "control character")],
+    "project_slug": [
+        ("class", "is a name that Python or a package needs; an example: my-class"),
+        ("Nets", "is no name for a package"),
+        *[(slug, "is no name for a package") for slug in ("3d-nets", "my nets", "-nets", "a--b")],
+        *[(slug, "or a package needs") for slug in ("hydra", "wandb", "json")],
+        ("a" * 41, "up to 40 small letters"),
+        ("nets ", "is no name for a package"),
+    ],
+    "gpus_per_node": [(count, "is no whole number") for count in ("", "-1", "1.5", "four", "04")],
+    "gpu_request": [
+        ("gres=gpu:4", "lacks {n}, their number"),
+        ("-G {n}", "holds '-G', no long option of sbatch"),
+        ("gres=gpu:{N}", "lacks {n}"),
+    ],
+    "gpu_sbatch": [
+        ('constraint="a100', "a quotation mark without its partner"),
+        ("time=soon", "holds 'time=soon', no time limit such as time=30"),
+        ("time=1:2:3:4", "no time limit"),
+        ("nodes=many", "no number such as nodes=1"),
+        ("comment=$(id)", "holds a $ that begins no variable"),
+        ("comment=a\\ b", "holds a backslash"),
+        ("array=1-3", "holds array, which the launcher sets"),
+        ("comment=???", "which Hydra takes for a value that is missing"),
+    ],
+    "cpu_sbatch": [("-p long", "no long option of sbatch such as qos=normal"), ("{{", "holds {{")],
+    "account": [("two words", "holds what no name on a cluster has; an example: ")],
+    "setup_commands": [
+        ("module load 'python", "is refused by bash: bash: line 1: unexpected EOF"),
+        ("cat <<END", "here-document"),
+        ("module load x \\", "ends with a backslash"),
+    ],
+    "venv_path": [
+        ('a"b', 'holds "'),
+        ("~other/venv", "begins as an option or as another user's home"),
+        ("tests", "is a part of the repository itself; an example: venvs"),
+        ("/a:/b", "holds :"),
+        ("x" * 300, "is too long for a path"),
+    ],
+    "output_dir": [
+        (" ", "is blank; an example: outputs"),
+        ("./results", "is not the shortest way to write it; an example: results"),
+        ("$(pwd)/x", "holds a $ that begins no variable; an example: $SCRATCH/x"),
+        ("src/x", "is a part of the repository itself"),
+        ("100%", "holds %"),
+        ("a\u202eb", "holds a control character or an invisible one"),
+    ],
+    "wandb_mode": [("of", "is none of: offline, online, disabled")],
+    "signal_policy": [("", "is none of: checkpoint, ignore")],
+    "create_venv": [("perhaps", "is none of: no, yes")],
+}
+
+
+@pytest.mark.parametrize("row", range(max(map(len, REFUSED.values()))))
+def test_all_faults_are_named_at_once_and_nothing_is_left(row: int, tmp_path: Path) -> None:
+    refused = {name: rows[row] for name, rows in REFUSED.items() if row < len(rows)}
+    answers = tmp_path / "replay" / "answers.json"
+    answers.parent.mkdir()
+    given = {**DEFAULTS, **{name: answer for name, (answer, _) in refused.items()}}
+    given["__package"] = given["project_slug"].replace("-", "_")
+    answers.write_text(json.dumps({"cookiecutter": given}))
+    done = cookiecutter("--replay-file", answers, TEMPLATE, cwd=tmp_path)
     assert done.returncode != 0
-    for fault in (
-        "project_slug: 'class'",
-        "gpus_per_node: 'many'",
-        "gpu_request: 'gres=gpu:4' lacks {n}",
-        "gpu_sbatch: 'constraint=\"a100'",
-        "cpu_sbatch: '-p'",
-        "cpu_sbatch: 'soon'",
-        "setup_commands: bash: line 1: unexpected EOF",
-        "output_dir: it is blank",
-    ):
-        assert fault in done.stderr
-    assert (
-        f"cookiecutter --no-input {TEMPLATE} \\\n    project_name='HPC Experiment'" in done.stderr
-    )
+    for name, (answer, fault) in refused.items():
+        (line,) = (line for line in done.stderr.splitlines() if line.startswith(f"  - {name}: "))
+        assert repr(answer.strip() if name != "project_slug" else answer) in line
+        assert fault in line
+    assert done.stderr.count("\n  - ") == len(refused)
+    assert f"cookiecutter --no-input {TEMPLATE} \\\n    project_name=" in done.stderr
+    assert f"cookiecutter --replay {TEMPLATE}" in done.stderr
     assert "Traceback" not in done.stderr
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+    assert visible(tmp_path) == ["replay"]
 
 
-@pytest.mark.parametrize(
-    "slug", ["3d-nets", "Nets", "my nets", "-nets", "nets-", "a--b", "", "hydra", "wandb", "json"]
-)
-def test_slugs_that_are_no_package(slug: str, tmp_path: Path) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, f"project_slug={slug}", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "project_slug" in done.stderr or slug == ""  # cookiecutter itself refuses a blank folder
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == []
+def visible(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("count", ["0", "-1", "1.5", "four", ""])
-def test_counts_that_are_none(count: str, tmp_path: Path) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, f"gpus_per_node={count}", cwd=tmp_path)
-    assert done.returncode != 0
-    assert "gpus_per_node" in done.stderr
+def test_the_command_that_is_proposed_takes_the_other_answers_along(tmp_path: Path) -> None:
+    odd = 'it\'s "$HOME" `x` #1; é'
+    refused = cookiecutter(
+        "--no-input", TEMPLATE, f"project_name={odd}", "project_slug=class", cwd=tmp_path
+    )
+    _, _, command = refused.stderr.partition("Correct them in this command:\n")
+    command = command.partition("\nor in ")[0].replace("project_slug=class", "project_slug=classes")
+    program = f"{Path(sys.executable).with_name('cookiecutter')} "
+    done = run(
+        "bash", "-c", command.replace("cookiecutter ", program, 1), cwd=tmp_path, HOME=str(tmp_path)
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "classes" / "pyproject.toml").read_text()
+    assert f"description = {json.dumps(odd, ensure_ascii=False)}\n" in text
 
 
 def test_a_refused_answer_can_be_corrected(tmp_path: Path) -> None:
@@ -149,6 +201,9 @@ def test_a_refused_answer_can_be_corrected(tmp_path: Path) -> None:
     replay = tmp_path / ".cookiecutter_replay" / f"{TEMPLATE.name}.json"
     answers = json.loads(replay.read_text())
     answers["cookiecutter"]["project_slug"] = "classes"
+    replay.write_text(json.dumps(answers))
+    refused = cookiecutter("--replay", TEMPLATE, cwd=tmp_path)
+    assert "__package: 'class' does not follow project_slug: classes" in refused.stderr
     answers["cookiecutter"]["__package"] = "classes"
     replay.write_text(json.dumps(answers))
     assert cookiecutter("--replay", TEMPLATE, cwd=tmp_path).returncode == 0

@@ -48,7 +48,7 @@ def test_hpc_debug(on_slurm: Project, tmp_path: Path) -> None:
     (row,) = accounting(on_slurm, job)
     assert (row["State"], row["Partition"], row["Timelimit"]) == ("COMPLETED", "gpu", "00:05:00")
     assert "gres/gpu=1" in row["AllocTRES"]
-    assert "GPUs of the run: 0\n" in (tmp_path / "jobs" / f"{job}_0_log.out").read_text()
+    assert "GPUs of the run: 0\n" in (tmp_path / "jobs" / f"{job}_0_0_log.out").read_text()
 
 
 def test_hpc_batch_with_several_ranks(on_slurm: Project, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_hpc_batch_with_several_ranks(on_slurm: Project, tmp_path: Path) -> None
     assert "gres" not in row["AllocTRES"] and "node=2" in row["AllocTRES"]
     assert "--requeue" in job_script(on_slurm, job)
     assert sorted(path.name for path in tmp_path.glob("jobs/*_log.out")) == [
-        f"{job}_{rank}_log.out" for rank in range(4)
+        f"{job}_0_{rank}_log.out" for rank in range(4)
     ]
     assert len(list(tmp_path.glob("0/wandb/offline-run-*"))) == 1
     assert record(tmp_path / "0" / "run.json")["restarts"] == 0

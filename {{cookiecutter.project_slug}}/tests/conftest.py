@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from {{ cookiecutter.__package }} import configs
+from {{ cookiecutter.__package }} import cluster, configs
 from {{ cookiecutter.__package }}.hpc import signals
 
 
@@ -18,6 +19,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in os.environ:
         if name.startswith(("SLURM_", "SUBMITIT_", "WANDB_")):
             patch.delenv(name)
+    # The variables in cluster.py are those of the cluster, and this may be another machine.
+    facts = " ".join(str(fact) for name, fact in vars(cluster).items() if name.isupper())
+    for name in re.findall(r"\$\{?(\w+)", facts):
+        if name not in os.environ:
+            patch.setenv(name, str(tmp_path_factory.getbasetemp()))
     patch.setenv("WANDB_MODE", "disabled")
     patch.setenv("WANDB_SILENT", "true")
     configs.store.add_to_hydra_store()

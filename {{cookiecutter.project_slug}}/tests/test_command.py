@@ -47,13 +47,13 @@ finally:
     print("loaded:", *sorted({"wandb", "sklearn", "numpy", "matplotlib", "submitit"} & set(sys.modules)))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "hpc_gpu" in ended.stdout
+    assert "hpc_batch" in ended.stdout
     assert ended.stdout.splitlines()[-1] == "loaded:"
 
 
 @pytest.mark.parametrize("flag", [[], ["--multirun"]])
 def test_a_sweep_over_presets_is_refused(command: Command, flag: list[str]) -> None:
-    ended = command(*flag, "+setup=hpc_gpu,local", "lr=0.1")
+    ended = command(*flag, "+setup=hpc_batch,local", "lr=0.1")
     assert ended.returncode == 1
     assert "a command line has one preset" in ended.stderr
 
@@ -113,7 +113,7 @@ def test_with_a_preset_a_wrong_choice_is_what_is_complained_of(command: Command)
 
 def test_the_launcher_can_be_looked_at_and_changed(command: Command) -> None:
     ended = command(
-        "+setup=hpc_gpu", "hydra.launcher.timeout_min=60",
+        "+setup=hpc_batch", "hydra.launcher.timeout_min=60",
         "+hydra.launcher.additional_parameters.nodelist=node1",
         "--cfg", "all", "-p", "hydra.launcher",
     )  # fmt: skip

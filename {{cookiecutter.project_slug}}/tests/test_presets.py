@@ -1,4 +1,4 @@
-"""Every preset of the store, a new one included, gives the job script that it says it does."""
+"""Every preset of the store, a new one included, gives the job script that cluster.py asks for."""
 
 import subprocess
 from pathlib import Path
@@ -11,10 +11,12 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from {{ cookiecutter.__package }} import cluster, configs
-from {{ cookiecutter.__package }}.hpc.sbatch import parse_options
+from {{ cookiecutter.__package }}.hpc import sbatch
 
-SITE = cluster.GPU_SBATCH + cluster.CPU_SBATCH
 PRESETS = [name for group, name in configs.store["setup"]]
+WITHOUT_FACTS = "hydra/launcher={{ cookiecutter.__package }}_slurm"
+# What the launcher asks for whatever the cluster.
+ALWAYS = {"job_name", "open_mode", "output", "signal", "nodes", "ntasks_per_node", "time"}
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -22,13 +24,22 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", list(overrides), return_hydra_config=True)
 
 
-def job_script(config: DictConfig) -> str:
+def executor_of(config: DictConfig) -> Any:
     context: Any = HydraContext(config_loader=None, callbacks=None)  # type: ignore[arg-type]
     launcher: Any = Plugins.instance().instantiate_launcher(
         hydra_context=context, task_function=lambda _: None, config=config
     )
-    executor = launcher._make_executor()._executor
+    return launcher._make_executor()
+
+
+def job_script(config: DictConfig) -> str:
+    executor = executor_of(config)
     return str(executor._make_submission_file_text(executor._submitit_command_str, "id"))
+
+
+def options_of(script: str) -> dict[str, str | bool]:
+    lines = [line for line in script.splitlines() if line.startswith("#SBATCH ")]
+    return sbatch.parse_options(" ".join(line.removeprefix("#SBATCH ") for line in lines))
 
 
 @pytest.fixture
@@ -48,51 +59,94 @@ def test_preset(name: str, tmp_path: Path, srun: None) -> None:
 
     script = job_script(config)
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
-    options = parse_options(
-        " ".join(line.removeprefix("#SBATCH ") for line in script.splitlines() if "#SBATCH" in line)
-    )
+    options = options_of(script)
     assert options["job_name"] == launcher.name
     assert options["time"] == str(launcher.timeout_min)
     assert options["signal"] == f"USR2@{launcher.signal_delay_s}"
-    assert "requeue" in options or "no_requeue" in options
     assert options["output"] == f"{tmp_path}/jobs/%j_0_log.out"
     for field in ("partition", "account", "qos", "constraint", "gres", "comment"):
         assert options.get(field) == launcher[field]
-    assert launcher.account == (cluster.ACCOUNT or None) or "account" in SITE
     assert "None" not in script
     assert f"WANDB_MODE={cluster.WANDB_MODE}" in script
 
 
 @pytest.mark.parametrize(
-    ("preset", "gpus", "minutes", "partition"),
-    [
-        ("hpc_gpu", cluster.GPUS_PER_NODE, 30, cluster.GPU_PARTITION),
-        ("hpc_debug", 1, 5, cluster.GPU_PARTITION),
-        ("hpc_batch", 0, 180, cluster.CPU_PARTITION),
-    ],
+    ("preset", "gpus", "minutes"),
+    [("hpc_gpu", cluster.GPUS_PER_NODE, 30), ("hpc_debug", 1, 5), ("hpc_batch", 0, 180)],
 )
-def test_what_a_preset_asks_for(
-    preset: str, gpus: int, minutes: int, partition: str, tmp_path: Path, srun: None
+def test_a_job_asks_for_what_the_cluster_wants_and_nothing_else(
+    preset: str, gpus: int, minutes: int, tmp_path: Path, srun: None
 ) -> None:
+    if preset not in PRESETS:
+        pytest.skip("a cluster without GPUs")
+    facts = configs.GPU_JOB if gpus and cluster.GPUS_PER_NODE else configs.CPU_JOB
+    text = sbatch.with_gpus(facts, gpus)
+    wanted = {"time": str(minutes), **sbatch.parse_options(text)}
+    if preset == "hpc_debug":
+        wanted |= {"time": "5", **sbatch.parse_options(text, "debug")}
     script = job_script(composed(f"+setup={preset}", f"hydra.sweep.dir='{tmp_path}'"))
-    options = parse_options(" ".join(line[8:] for line in script.splitlines() if "#SBATCH" in line))
-    site = parse_options(cluster.GPU_SBATCH if gpus else cluster.CPU_SBATCH)
-    if "time" not in site or preset == "hpc_debug":
-        assert options["time"] == str(minutes)
-    assert options.get("partition", "") == site.get("partition", partition)
-    request = parse_options(cluster.GPU_REQUEST.replace("{n}", str(gpus)))
-    for option, value in request.items():
-        assert options.get(option) == (site.get(option, value) if gpus else site.get(option))
+    options = options_of(script)
+
+    assert set(options) <= ALWAYS | set(wanted)
+    assert int(str(options["time"])) <= sbatch.minutes(str(wanted.pop("time")))
+    for name, value in wanted.items():
+        if value == "" or (name == "requeue" and "no_requeue" in wanted):
+            assert name not in options
+        elif "$" not in str(value) and name != "mem":
+            assert options[name] == value
+    srun_line = script.rpartition("\nsrun ")[2]
+    for argument in sbatch.srun_arguments(text):
+        assert argument in srun_line or f"'{argument}'" in srun_line
 
 
 def test_a_preset_leaves_other_choices_alone() -> None:
     """One that inherited the main config would reset the model and the learning rate."""
-    config = composed("model=logistic", "lr=0.5", "+setup=hpc_gpu", "hydra.launcher.timeout_min=60")
+    config = composed(
+        "model=logistic", "lr=0.5", "+setup=hpc_batch", "hydra.launcher.timeout_min=60"
+    )
     assert config.model._target_.endswith(".logistic")
     assert config.lr == 0.5
     assert config.hydra.launcher.timeout_min == 60
 
 
 def test_another_launcher_wins_over_the_preset() -> None:
-    config = composed("+setup=hpc_gpu", "hydra/launcher=submitit_slurm")
+    config = composed("+setup=hpc_batch", "hydra/launcher=submitit_slurm")
     assert config.hydra.launcher._target_.startswith("hydra_plugins.hydra_submitit_launcher.")
+
+
+def test_lines_can_be_left_out_and_options_moved_to_srun(tmp_path: Path, srun: None) -> None:
+    """Some clusters reject a job whose header says how many tasks or CPUs it has."""
+    config = composed(
+        WITHOUT_FACTS, f"hydra.sweep.dir='{tmp_path}'",
+        "hydra.launcher.nodes=null", "hydra.launcher.tasks_per_node=null",
+        "hydra.launcher.srun_args=['--ntasks=2','--cpus-per-task=3']",
+        "+hydra.launcher.additional_parameters.signal=null",
+    )  # fmt: skip
+    script = job_script(config)
+    assert set(options_of(script)) == {"job_name", "open_mode", "output", "time"}
+    assert " --ntasks=2 --cpus-per-task=3 " in script.rpartition("\nsrun ")[2]
+
+
+@pytest.mark.parametrize(
+    ("override", "ranks"),
+    [
+        ("hydra.launcher.nodes=2", 2),
+        ("hydra.launcher.tasks_per_node=3", 3),
+        ("hydra.launcher.srun_args=['--ntasks=4']", 4),
+        ("+hydra.launcher.additional_parameters.ntasks=5", 5),
+    ],
+)
+def test_ranks_that_are_waited_for(override: str, ranks: int, tmp_path: Path, srun: None) -> None:
+    config = composed(WITHOUT_FACTS, f"hydra.sweep.dir='{tmp_path}'", override)
+    assert executor_of(config)._num_tasks() == ranks
+
+
+def test_the_first_line_of_a_job_script_can_be_chosen(tmp_path: Path, srun: None) -> None:
+    """`module` may exist in login shells only."""
+    lines = sbatch.setup_lines("#!/bin/bash -l\nmodule load python", "", "offline")
+    config = composed(WITHOUT_FACTS, f"hydra.sweep.dir='{tmp_path}'")
+    config.hydra.launcher.setup = lines
+    script = job_script(config)
+    assert script.startswith("#!/bin/bash -l\n")
+    assert script.count("#!") == 1
+    assert "\nmodule load python\n" in script

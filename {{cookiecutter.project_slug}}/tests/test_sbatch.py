@@ -27,11 +27,24 @@ def test_options_become_fields_of_the_launcher_where_it_has_them() -> None:
         ("gpus-per-node=2", {"gpus_per_node": 2, "additional_parameters": {}}),
         ("gpus-per-node=a100:2", {"additional_parameters": {"gpus_per_node": "a100:2"}}),
         ("mem=4000M", {"additional_parameters": {"mem": "4000M"}}),
-        ("partition=", {"additional_parameters": {}}),
+        ("partition= requeue=", {"partition": None, "additional_parameters": {"requeue": None}}),
+        ("ntasks=4", {"tasks_per_node": None, "additional_parameters": {"ntasks": "4"}}),
     ],
 )
 def test_values_that_fit_no_field_are_passed_on(text: str, fields: dict[str, Any]) -> None:
     assert sbatch.launcher_fields(sbatch.parse_options(text)) == fields
+
+
+def test_each_option_goes_where_its_word_says() -> None:
+    text = "qos=normal srun:ntasks=1 debug:qos=dev srun:overlap --exclusive"
+    assert sbatch.parse_options(text) == {"qos": "normal", "exclusive": True}
+    assert sbatch.parse_options(text, "debug") == {"qos": "dev"}
+    assert sbatch.srun_arguments(text) == ["--ntasks=1", "--overlap"]
+
+
+def test_resources_that_go_with_the_number_of_gpus() -> None:
+    text = "gres=gpu:a100_1g.5gb:{n} cpus-per-task={10n}"
+    assert sbatch.with_gpus(text, 4) == "gres=gpu:a100_1g.5gb:4 cpus-per-task=40"
 
 
 @pytest.mark.parametrize(

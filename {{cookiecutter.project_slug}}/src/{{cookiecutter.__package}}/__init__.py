@@ -1,1 +1,1 @@
-"""{{ cookiecutter.project_name }}."""
+"""An experiment on a Slurm cluster: see `__main__`."""

@@ -1,7 +1,10 @@
 {%- macro literal(answer) -%}
 {%- set text = (answer or "") | trim -%}
 {%- set escaped = text | replace("\\", "\\\\") -%}
-{%- if text.count('"') > text.count("'") -%}
+{%- if "\n" in text -%}
+"""\
+{{ escaped | replace('"', '\\"') }}"""
+{%- elif text.count('"') > text.count("'") -%}
 '{{ escaped | replace("'", "\\'") }}'
 {%- else -%}
 "{{ escaped | replace('"', '\\"') }}"
@@ -13,23 +16,26 @@ An empty text leaves its line out of the job script.
 """
 
 GPU_PARTITION = {{ literal(cookiecutter.gpu_partition) }}
-GPUS_PER_NODE = {{ cookiecutter.gpus_per_node }}
-# How GPUs are asked for; {n} stands for their number.
+# 0 for a cluster without GPUs.
+GPUS_PER_NODE = {{ cookiecutter.gpus_per_node | string | trim }}
+# How GPUs are asked for; {n} stands for their number, {10n} for ten times as many, and so on.
 GPU_REQUEST = {{ literal(cookiecutter.gpu_request) }}
 CPU_PARTITION = {{ literal(cookiecutter.cpu_partition) }}
 ACCOUNT = {{ literal(cookiecutter.account) }}
 
 # Further options of sbatch, as on its command line but without the dashes; they win over the above.
+# `name=` leaves a line out; `srun:name=value` is an option of srun, `debug:name=value` one of hpc_debug.
 GPU_SBATCH = {{ literal(cookiecutter.gpu_sbatch) }}
 CPU_SBATCH = {{ literal(cookiecutter.cpu_sbatch) }}
 
-# Shell commands at the start of a job, before the virtual environment is activated.
+# Shell commands at the start of a job, before the virtual environment is activated; a first line such
+# as `#!/bin/bash -l` becomes that of the job script.
 SETUP_COMMANDS = {{ literal(cookiecutter.setup_commands) }}
 # Variables in paths are those of whoever submits; a relative path lies in this repository.
 VENV_PATH = {{ literal(cookiecutter.venv_path) }}
 OUTPUT_DIR = {{ literal(cookiecutter.output_dir) }}
 
 # "offline", "online" or "disabled"; the variable WANDB_MODE wins.
-WANDB_MODE = "{{ cookiecutter.wandb_mode }}"
+WANDB_MODE = "{{ cookiecutter.wandb_mode | trim }}"
 # "checkpoint" or "ignore": see hpc/signals.py.
-SIGNAL_POLICY = "{{ cookiecutter.signal_policy }}"
+SIGNAL_POLICY = "{{ cookiecutter.signal_policy | trim }}"

@@ -16,7 +16,7 @@ from hydra_zen import ZenField, ZenStore, builds, make_config
 from . import cluster, models
 from .hpc.paths import absolute, interpolated
 from .hpc.runs import RecordCallback
-from .hpc.sbatch import launcher_fields, parse_options, setup_lines
+from .hpc.sbatch import launcher_fields, parse_options, setup_lines, srun_arguments, with_gpus
 from .hpc.signals import Policy
 from .hpc.tracking import WandbCallback
 from .task import train
@@ -64,35 +64,34 @@ store(
 # --- launchers -----------------------------------------------------------------------------------
 
 
-def slurm(site_options: str, preset: dict[str, Any]) -> SlurmConf:
-    """A Slurm launcher: the preset, then the cluster's facts, the later ones winning."""
-    options = {"account": cluster.ACCOUNT, "requeue": True, **preset, **parse_options(site_options)}
-    if "no_requeue" in options:
-        del options["requeue"]
+COMMON = f"requeue account={cluster.ACCOUNT}"
+GPU_JOB = f"{COMMON} partition={cluster.GPU_PARTITION} {cluster.GPU_REQUEST} {cluster.GPU_SBATCH}"
+CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"
+
+
+def slurm(*options: str, gpus: int = 0, debug: bool = False) -> SlurmConf:
+    """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win, for jobs
+    with ``gpus`` GPUs a node."""
+    text = interpolated(with_gpus(" ".join(options), gpus))
+    chosen = parse_options(text) | (parse_options(text, "debug") if debug else {})
+    if "no_requeue" in chosen:
+        del chosen["requeue"]
     return SlurmConf(
-        **launcher_fields(options),
+        **launcher_fields(chosen),
+        srun_args=srun_arguments(text),
         setup=setup_lines(cluster.SETUP_COMMANDS, cluster.VENV_PATH, cluster.WANDB_MODE),
         max_num_timeout=20,  # times that a run may be requeued because its time was over
     )
 
 
-def gpus(number: int) -> dict[str, Any]:
-    """The GPU partition and ``number`` of its GPUs."""
-    request = parse_options(cluster.GPU_REQUEST.replace("{n}", str(number)))
-    return {"partition": cluster.GPU_PARTITION, **request}
-
-
 launcher_store = store(group="hydra/launcher")
-launcher_store(
-    slurm(cluster.GPU_SBATCH, {"timeout_min": 30, **gpus(cluster.GPUS_PER_NODE)}),
-    name="slurm_gpu",
-)
-launcher_store(
-    slurm(cluster.CPU_SBATCH, {"timeout_min": 180, "partition": cluster.CPU_PARTITION}),
-    name="slurm_batch",
-)
-debug = slurm(cluster.GPU_SBATCH, gpus(1))
-debug.timeout_min = 5  # whatever the site's time for GPU jobs is
+launcher_store(slurm("time=180", CPU_JOB), name="slurm_batch")
+if cluster.GPUS_PER_NODE:
+    launcher_store(slurm("time=30", GPU_JOB, gpus=cluster.GPUS_PER_NODE), name="slurm_gpu")
+    debug = slurm("time=5", GPU_JOB, gpus=1, debug=True)
+else:
+    debug = slurm("time=5", CPU_JOB, debug=True)
+debug.timeout_min = min(debug.timeout_min, 5)  # whatever the site's time is
 launcher_store(debug, name="slurm_debug")
 launcher_store(LocalConf(), name="local")
 
@@ -112,7 +111,8 @@ def preset(launcher: str) -> dict[str, Any]:
 
 
 setup_store = store(group="setup", package="_global_")
-setup_store(preset("slurm_gpu"), name="hpc_gpu")
 setup_store(preset("slurm_batch"), name="hpc_batch")
+if cluster.GPUS_PER_NODE:
+    setup_store(preset("slurm_gpu"), name="hpc_gpu")
 setup_store(preset("slurm_debug"), name="hpc_debug")
 setup_store(preset("local"), name="local")

@@ -1,4 +1,4 @@
-"""Configuration of the launchers: the stock ones' fields, with two other defaults."""
+"""Configuration of the launchers: the stock ones' fields and a few more, with other defaults."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,13 @@ JOBS = "${hydra.sweep.dir}/jobs"
 
 @dataclass
 class SlurmConf(SlurmQueueConf):
-    """Like `submitit_slurm`."""
+    """Like `submitit_slurm`; what is null has no line in the job script."""
 
     _target_: str = "hydra_plugins.{{ cookiecutter.__package }}_launcher.launcher.SlurmLauncher"
+    nodes: int | None = 1
+    tasks_per_node: int | None = 1
+    # options of srun, such as --cpus-per-task=4
+    srun_args: list[str] | None = None
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True
 

@@ -7,7 +7,6 @@ lists it; runs and jobs are recorded in `sweep.json`; runs on this machine wait 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import signal
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException
-from hydra_plugins.hydra_submitit_launcher import config as stock_config
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 
 from {{ cookiecutter.__package }}.hpc import runs, signals, squeue
@@ -91,29 +89,13 @@ class _Launcher(stock.BaseSubmititLauncher):
             )
         return returns
 
-    def _make_executor(self) -> submitit.AutoExecutor:
-        import submitit
-
-        parameters = dict(self.params)
-        folder = parameters.pop("submitit_folder")
-        only_slurm = {
-            f"{self._EXECUTOR}_{name}": parameters.pop(name)
-            for name in ("max_num_timeout",)
-            if name in parameters
-        }
-        executor = submitit.AutoExecutor(folder, cluster=self._EXECUTOR, **only_slurm)
-        shared = {field.name for field in dataclasses.fields(stock_config.BaseQueueConf)}
-        executor.update_parameters(
-            **{
-                name if name in shared else f"{self._EXECUTOR}_{name}": value
-                for name, value in parameters.items()
-            }
-        )
-        return executor
+    @abstractmethod
+    def _make_executor(self) -> submitit.Executor:
+        """With the launcher's parameters."""
 
     @abstractmethod
     def _submit(
-        self, executor: submitit.AutoExecutor, calls: Sequence[Any], running: int
+        self, executor: submitit.Executor, calls: Sequence[Any], running: int
     ) -> list[submitit.Job[JobReturn]]:
         """Start as many of ``calls``, in their order, as may run beside the ``running`` jobs."""
 
@@ -151,8 +133,14 @@ class _Launcher(stock.BaseSubmititLauncher):
 class SlurmLauncher(_Launcher, stock.SlurmLauncher):
     """Submits a sweep as one job array."""
 
+    def _make_executor(self) -> submitit.Executor:
+        from ._executor import SlurmExecutor
+
+        parameters = dict(self.params)
+        return SlurmExecutor(parameters.pop("submitit_folder"), **parameters)
+
     def _submit(
-        self, executor: submitit.AutoExecutor, calls: Sequence[Any], running: int
+        self, executor: submitit.Executor, calls: Sequence[Any], running: int
     ) -> list[submitit.Job[JobReturn]]:
         from submitit.core.utils import FailedJobError
 
@@ -183,8 +171,16 @@ class SlurmLauncher(_Launcher, stock.SlurmLauncher):
 class LocalLauncher(_Launcher, stock.LocalLauncher):
     """Runs on this machine, at most as many at a time as its cores hold."""
 
+    def _make_executor(self) -> submitit.Executor:
+        import submitit
+
+        parameters = dict(self.params)
+        executor = submitit.AutoExecutor(parameters.pop("submitit_folder"), cluster="local")
+        executor.update_parameters(**parameters)
+        return executor
+
     def _submit(
-        self, executor: submitit.AutoExecutor, calls: Sequence[Any], running: int
+        self, executor: submitit.Executor, calls: Sequence[Any], running: int
     ) -> list[submitit.Job[JobReturn]]:
         cores_per_run = (self.params["cpus_per_task"] or 1) * self.params["tasks_per_node"]
         # Numerical libraries start a thread for each core of the machine unless told otherwise.

@@ -6,6 +6,7 @@ from pathlib import Path
 _CHECKOUT = Path(__file__).resolve().parents[3]
 #: The repository if it was installed with `-e`, else the folder that the command is typed in.
 REPOSITORY = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
 def absolute(path: str) -> str:
@@ -14,7 +15,7 @@ def absolute(path: str) -> str:
     return path if path.startswith(("/", "$")) else str(REPOSITORY / path)
 
 
-def interpolated(path: str) -> str:
-    """``path`` with ``$NAME`` as Hydra's interpolation, which is evaluated when a run is submitted and
+def interpolated(text: str) -> str:
+    """``text`` with ``$NAME`` as Hydra's interpolation, which is evaluated when a run is submitted and
     is an error if the variable is not set."""
-    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", r"${oc.env:\1\2}", path)
+    return VARIABLE.sub(r"${oc.env:\1\2}", text)

@@ -14,35 +14,54 @@ FIELDS = {
     "account": str, "comment": str, "constraint": str, "exclude": str, "gres": str,
     "partition": str, "qos": str, "mem_per_cpu": str, "mem_per_gpu": str, "name": str,
     "cpus_per_gpu": int, "cpus_per_task": int, "gpus_per_node": int, "gpus_per_task": int,
-    "nodes": int, "tasks_per_node": int, "timeout_min": int,
+    "nodes": int, "tasks_per_node": int,
 }  # fmt: skip
 ALIASES = {"ntasks_per_node": "tasks_per_node", "job_name": "name"}
 
 
-def parse_options(text: str) -> dict[str, str | bool]:
+def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
     """Split options as written on a command line without the dashes.
 
-    >>> parse_options('qos=normal constraint="a100&80gb" exclusive')
+    Words that name a target, ``srun:ntasks=1``, are its options and nobody else's.
+
+    >>> parse_options('qos=normal constraint="a100&80gb" exclusive srun:ntasks=1')
     {'qos': 'normal', 'constraint': 'a100&80gb', 'exclusive': True}
+    >>> parse_options("qos=normal srun:ntasks=1", "srun")
+    {'ntasks': '1'}
 
     Raises:
         ValueError: a quotation that does not end.
     """
     options: dict[str, str | bool] = {}
     for word in shlex.split(text):
-        name, equals, value = word.lstrip("-").partition("=")
-        options[name.replace("-", "_")] = value if equals else True
+        option, equals, value = word.lstrip("-").partition("=")
+        its_target, _, name = option.rpartition(":")
+        if its_target == target:
+            options[name.replace("-", "_")] = value if equals else True
     return options
 
 
+def srun_arguments(text: str) -> list[str]:
+    """The options of ``text`` that are srun's, as it takes them."""
+    options = parse_options(text, "srun").items()
+    names = {name: f"--{name.replace('_', '-')}" for name, _ in options}
+    return [names[name] if value is True else f"{names[name]}={value}" for name, value in options]
+
+
+def with_gpus(text: str, number: int) -> str:
+    """``text`` with ``{n}`` as the number of GPUs, ``{10n}`` as ten times as many, and so on."""
+    return re.sub(r"\{(\d*)n\}", lambda match: str(int(match[1] or 1) * number), text)
+
+
 def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
-    """Name sbatch ``options`` as the launcher does; blank ones are left out, and those that it has no
-    field for (or whose value does not fit: ``gpus-per-node=a100:4``) become additional parameters."""
+    """Name sbatch ``options`` as the launcher does.
+
+    Those that it has no field for (or whose value does not fit: ``gpus-per-node=a100:4``) become
+    additional parameters. A blank value is None, which leaves the line out of the job script.
+    """
     fields: dict[str, Any] = {}
     additional: dict[str, Any] = {}
     for name, value in options.items():
-        if value == "":
-            continue
         if name == "time":
             fields["timeout_min"] = minutes(str(value))
             continue
@@ -51,10 +70,14 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
             continue
         field = ALIASES.get(name, name)
         kind = FIELDS.get(field)
-        if kind is None or value is True or (kind is int and not str(value).isdigit()):
-            additional[name] = value
+        if kind and value == "":
+            fields[field] = None
+        elif kind is None or value is True or (kind is int and not str(value).isdigit()):
+            additional[name] = value or None
         else:
             fields[field] = kind(value)
+    if "ntasks" in additional:
+        fields.setdefault("tasks_per_node", None)
     return {**fields, "additional_parameters": additional}
 
 
@@ -75,8 +98,13 @@ def minutes(time: str) -> int:
 
 
 def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
-    """The lines of a job script before srun: the site's commands, the venv, the environment."""
-    lines = [_without_interpolation(commands)] if commands else []
+    """The lines of a job script before srun: the site's commands, the venv, the environment.
+
+    If the commands begin with a line such as ``#!/bin/bash -l``, so does the job script.
+    """
+    shebang, newline, rest = commands.partition("\n")
+    lines = [shebang, rest] if newline and shebang.startswith("#!") else [commands]
+    lines = [_without_interpolation(line) for line in lines if line]
     if venv:
         lines.append(f"source {_in_shell(venv)} || exit 1")
     return [
