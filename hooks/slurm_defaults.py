@@ -50,15 +50,21 @@ class Partition(NamedTuple):
 
     def described(self, unit: str) -> str:
         """For a list of partitions: ``a100 (default, 4 GPUs, 1 day)``."""
-        number = self.gpu()[1] if unit == "GPU" else max(nodes.cpus for nodes in self.nodes)
+        cpus = max(self.nodes, key=lambda nodes: nodes.number).cpus
         limit = minutes(self.limit)
-        size, name = next(
-            u for u in ((1440, "day"), (60, "hour"), (1, "minute")) if limit % u[0] == 0
+        size, name = (
+            (1440, "day") if limit % 1440 == 0 else (60, "hour") if limit >= 60 else (1, "minute")
         )
-        amounts = ((number, unit), (limit // size, name))
-        facts = ["default"] if self.default else []
-        facts += [f"{amount} {name}{'s' * (amount > 1)}" for amount, name in amounts if amount]
-        return f"{self.name} ({', '.join(facts)})" if facts else self.name
+        facts = [
+            "default" if self.default else "",
+            amount(self.gpu()[1] if unit == "GPU" else cpus, unit),
+            amount(limit / size, name),
+        ]
+        return f"{self.name} ({', '.join(filter(None, facts))})".replace(" ()", "")
+
+
+def amount(number: float, unit: str) -> str:
+    return f"{number:.3g} {unit}{'s' * (number != 1)}" if number else ""
 
 
 def minutes(limit: str) -> int:
@@ -108,9 +114,9 @@ def for_cpus(among: list[Partition]) -> list[Partition]:
     """All partitions, the best for CPU jobs first."""
 
     def rank(each: Partition) -> tuple[object, ...]:
-        name, nodes = each.name.lower(), each.count(gpus=False)
-        special = bool(SPECIAL.search(name))
-        return special, "cpu" not in name, nodes == 0, "gpu" in name, not each.default, -nodes
+        name, nodes = each.name.lower(), (each.count(gpus=False), each.count(gpus=True))
+        words = bool(SPECIAL.search(name)), "cpu" not in name, nodes[0] == 0, "gpu" in name
+        return *words, not each.default, -nodes[0], -nodes[1]
 
     return sorted(among, key=rank)
 
