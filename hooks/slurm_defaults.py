@@ -64,7 +64,8 @@ class Partition(NamedTuple):
 
 
 def amount(number: float, unit: str) -> str:
-    return f"{number:.3g} {unit}{'s' * (number != 1)}" if number else ""
+    number = round(number, 1)
+    return f"{number:g} {unit}{'s' * (number != 1)}" if number else ""
 
 
 def minutes(limit: str) -> int:

@@ -57,9 +57,10 @@ def generated(cwd: Path, *arguments: str | Path, **variables: str) -> dict[str, 
 
 
 def asked(cwd: Path, **variables: str) -> dict[str, str]:
-    """The defaults and prompts that the hook alone leaves, as cookiecutter runs it; it says nothing."""
+    """What the hook alone leaves, in a copy of its own as cookiecutter gives it; it says nothing."""
     shutil.copy(TEMPLATE / "cookiecutter.json", cwd)
-    done = run(sys.executable, HOOK, cwd=cwd, **variables)
+    shutil.copytree(HOOK.parent, cwd / "hooks")
+    done = run(sys.executable, "hooks/pre_prompt.py", cwd=cwd, **variables)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     return flat(json.loads((cwd / "cookiecutter.json").read_text()))
 
@@ -310,6 +311,16 @@ def test_which_partition_is_proposed(partitions: list[str], gpu: str, cpu: str) 
 def test_which_gpus_are_proposed(kinds: list[str], number: str, request_: str) -> None:
     found = proposed("\n".join(f"a|up|infinite|{kind}" for kind in kinds))
     assert (found["gpus_per_node"], found["gpu_request"]) == (number, request_)
+
+
+def test_partitions_are_described_in_short() -> None:
+    sinfo = "a|up|1:01:00|1|1024+|(null)\na|up|1:01:00|9|1|(null)\nb*|up|n/a|1|1024|gpu"
+    found = proposed(sinfo)
+    assert found["prompt of cpu_partition"].endswith(
+        "; found here: a (1 CPU, 1 hour), b (default, 1024 CPUs)"
+    )
+    assert found["prompt of gpu_partition"].endswith("; found here: b (default, 1 GPU)")
+    assert proposed("a|up|0:00|1|0|")["prompt of gpu_partition"].endswith("; found here: none")
 
 
 def test_accounts_are_those_of_this_cluster() -> None:
