@@ -18,15 +18,14 @@ source .venv/bin/activate
 step "3/4 pytest -m 'not slow'"
 pytest --quiet -m 'not slow'
 
-setup=local
-if partitions=$(timeout 10 sinfo --noheader --format=%R 2>/dev/null); then
-    if grep --quiet --line-regexp cpu <<<"$partitions"; then
-        setup=hpc_batch
-    else
-        echo "Slurm answers, but has no partition 'cpu', which is the default answer: on this machine, then."
-    fi
+sweep() {
+    local command=(python -m hpc_experiment "+setup=$1" model=mlp,logistic lr=0.1,0.01 seed=1,2)
+    step "4/4 ${command[*]}"
+    "${command[@]}"
+}
+if timeout 10 sinfo >/dev/null 2>&1; then
+    sweep hpc_batch || { echo "It did not run on this cluster, as said above: on this machine, then."; sweep local; }
+else
+    sweep local
 fi
-command=(python -m hpc_experiment "+setup=$setup" model=mlp,logistic lr=0.1,0.01 seed=1,2)
-step "4/4 ${command[*]}"
-"${command[@]}"
 echo "Again: cd $project && source .venv/bin/activate && python -m hpc_experiment.hpc.runs"

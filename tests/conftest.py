@@ -34,13 +34,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A throwaway Slurm cluster, for the session."""
+def slurm_installed() -> None:
+    """Skip where a cluster cannot be started."""
     if os.geteuid() != 0 or missing():
         remedy = "needs root and Slurm's packages: sudo python3 tests/slurm/cluster.py install"
         if os.environ.get("CI"):
             pytest.fail(remedy)
         pytest.skip(remedy)
+
+
+@pytest.fixture(scope="session")
+def cluster(slurm_installed: None) -> Iterator[Cluster]:
+    """A throwaway Slurm cluster, for the session."""
     with Cluster() as running:
         yield running
 

@@ -12,6 +12,7 @@ TEMPLATE = Path(__file__).resolve().parents[1]
 FOREIGN = (
     "SLURM", "SBATCH", "SRUN", "SUBMITIT", "WANDB", "PYTHON", "VIRTUAL_ENV", "GIT_",
     "COOKIECUTTER", "MAKE", "MFLAGS", "RUFF", "MYPY",
+    "SCRATCH", "WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH",
 )  # fmt: skip
 
 Ended = subprocess.CompletedProcess[str]
@@ -24,11 +25,11 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
-    """Run a command to its end; nobody answers its questions."""
+    """Run a command to its end, as a shell in ``cwd`` would; nobody answers its questions."""
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
-        env=environment(variables),
+        env=environment({"PWD": str(cwd), **variables}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -36,9 +37,12 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
 
 
 def cookiecutter(*arguments: str | Path, cwd: Path, **variables: str) -> Ended:
-    """The command, with the user's files (replay, clones) below ``cwd``."""
+    """The command, with the user's files and its own copies below ``cwd``, and without a cluster."""
     program = Path(sys.executable).with_name("cookiecutter")
-    return run(program, *arguments, cwd=cwd, **{"HOME": str(cwd), **variables})
+    temporary = cwd / ".tmp"  # where copies are left of what is refused
+    temporary.mkdir(exist_ok=True)
+    own = {"HOME": str(cwd), "TMPDIR": str(temporary), "HPC_HYDRA_SKIP_SLURM": "1"}
+    return run(program, *arguments, cwd=cwd, **{**own, **variables})
 
 
 @dataclass

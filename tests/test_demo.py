@@ -15,5 +15,6 @@ def test_demo(cluster: Cluster, tmp_path: Path) -> None:
         done = demo(tmp_path / "cache", **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         assert f"+setup={preset} " in done.stdout
+        assert done.stdout.count("==> 4/4") == 1  # not a second time, on this machine
         assert done.stdout.count("COMPLETED") == 8
         assert f"outputs: {tmp_path}/cache/demo/hpc-experiment/outputs/" in done.stdout

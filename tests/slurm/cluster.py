@@ -4,7 +4,8 @@
     python tests/slurm/cluster.py start        # prints how to use it and how to stop it
     python tests/slurm/cluster.py stop DIR
 
-In Python: `with Cluster() as cluster:`, and pass `cluster.environment` on to sbatch and the like.
+In Python: `with Cluster() as cluster:`, and pass `cluster.environment` on to sbatch and the like;
+`Cluster(shape=Shape(...))` is one of other nodes, partitions, accounts and QoS.
 It needs root. All its files are in one temporary directory, and several clusters may run at once.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -25,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,6 @@ PACKAGES = {
     "munge": ("munged",),
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
 }
-NODES = ("node1", "node2", "node3", "node4")
-GPUS_PER_NODE = 4
-ACCOUNTS = ("lab", "other")  # the first is everyone's default
 USERS = sorted({"root", os.environ.get("SUDO_USER", "root")})
 ADDRESS = "127.0.0.1"
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -66,7 +66,7 @@ AccountingStoragePort={database_port}
 # To its server accounting goes through munge with this socket, and not with that of AuthInfo.
 AccountingStoragePass={directory}/munge.socket
 AccountingStorageTRES=gres/gpu
-AccountingStorageEnforce=associations
+AccountingStorageEnforce=associations{enforce}
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -80,12 +80,10 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
 SlurmdParameters=config_overrides
-NodeName=DEFAULT Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000 Gres=gpu:{gpus}
+NodeName=DEFAULT Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000
 {nodes}
 PartitionName=DEFAULT Nodes=ALL
-PartitionName=cpu Default=YES
-PartitionName=gpu
-PartitionName=preempt PriorityTier=10
+{partitions}
 """
 SLURMDBD_CONF = """\
 DbdHost=localhost
@@ -110,11 +108,26 @@ export SLURM_CONF={directory}/slurm.conf
 """
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What a cluster consists of: nodes and partitions in the words of slurm.conf."""
+
+    nodes: tuple[str, ...] = tuple(f"node{number} Gres=gpu:4" for number in (1, 2, 3, 4))
+    partitions: tuple[str, ...] = ("cpu Default=YES", "gpu", "preempt PriorityTier=10")
+    accounts: tuple[str, ...] = ("lab", "other")  # the first is everyone's default
+    qos: tuple[str, ...] = ()  # for everyone, besides `normal`
+
+    @property
+    def node_names(self) -> list[str]:
+        return [node.split()[0] for node in self.nodes]
+
+
 class Cluster:
     """Slurm's commands find it through `environment`."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, shape: Shape | None = None) -> None:
         """With a directory: the cluster that another process started there."""
+        self.shape = shape or Shape()
         self.directory = Path()
         self.environment: dict[str, str] = {}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -153,7 +166,9 @@ class Cluster:
             # Ports are held until the daemons have them, so that nobody else is given them. SO_REUSEADDR lets
             # a daemon listen on a port which another socket is bound to, as long as that one does not listen.
             with ExitStack() as stack:
-                held = [stack.enter_context(socket.socket()) for _ in range(2 + len(NODES))]
+                held = [
+                    stack.enter_context(socket.socket()) for _ in range(2 + len(self.shape.nodes))
+                ]
                 for each in held:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     each.bind(("", 0))
@@ -213,8 +228,9 @@ class Cluster:
         controller_port, database_port, *node_ports = ports
         nodes = (
             f"NodeName={node} NodeHostname=localhost NodeAddr={ADDRESS} Port={port}"
-            for node, port in zip(NODES, node_ports, strict=True)
+            for node, port in zip(self.shape.nodes, node_ports, strict=True)
         )
+        gres, devices = self._gres()
         # Slurm can listen on one address alone only if it is the one of the host's name. Elsewhere it listens on
         # all of them, and refuses whoever has not got munge's key.
         host_is_loopback = False
@@ -228,13 +244,14 @@ class Cluster:
             "controller_port": controller_port,
             "database_port": database_port,
             "directory": self.directory,
-            "gpus": GPUS_PER_NODE,
+            "enforce": ",qos" if self.shape.qos else "",
             "nodes": "\n".join(nodes),
+            "partitions": "\n".join(f"PartitionName={each}" for each in self.shape.partitions),
         }
         self.directory.chmod(0o755)  # USERS read slurm.conf and speak to munge
         for name, text, mode in (
             ("slurm.conf", SLURM_CONF.format(**values), 0o644),
-            ("gres.conf", f"Name=gpu File={self.directory}/gpu[0-{GPUS_PER_NODE - 1}]\n", 0o644),
+            ("gres.conf", gres, 0o644),
             ("slurmdbd.conf", SLURMDBD_CONF.format(**values), 0o600),
             ("munge.key-file", secrets.token_hex(64), 0o600),
         ):
@@ -242,10 +259,22 @@ class Cluster:
             (self.directory / name).write_text(text)
         for name in ("daemons", "database", "state"):
             (self.directory / name).mkdir(0o700)
-        for index in range(
-            GPUS_PER_NODE
-        ):  # a GPU has to be a character device: this one is like /dev/null
+        # A GPU has to be a character device: this one is like /dev/null.
+        for index in range(devices):
             os.mknod(self.directory / f"gpu{index}", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+
+    def _gres(self) -> tuple[str, int]:
+        """The content of gres.conf, in which types of GPU share no device, and the number of devices."""
+        lines, devices = [], 0
+        for name, node in zip(self.shape.node_names, self.shape.nodes, strict=True):
+            end = 0
+            for kind, number in re.findall(r"\bgpu:(?:([^\s:,]+):)?(\d+)", node):
+                start, end = end, end + int(number)
+                of_type = f"Type={kind} " if kind else ""
+                files = f"{self.directory}/gpu[{start}-{end - 1}]"
+                lines.append(f"NodeName={name} Name=gpu {of_type}File={files}\n")
+            devices = max(devices, end)
+        return "".join(lines), devices
 
     def _start_daemons(self) -> None:
         at = self.directory
@@ -272,20 +301,24 @@ class Cluster:
             "slurmdbd", lambda: self._ask("slurmdbd", "sacctmgr", "show", "cluster") is not None
         )
         # Before slurmctld starts: it would refuse jobs until it has heard of the accounts.
-        accounts = ",".join(ACCOUNTS)
+        accounts = ",".join(self.shape.accounts)
+        qos = ",".join(("normal", *self.shape.qos))
         for entity in (
             "cluster throwaway",
+            *(f"qos {each}" for each in self.shape.qos),
             f"account {accounts}",
-            f"user {','.join(USERS)} account={accounts} defaultaccount={ACCOUNTS[0]}",
+            f"user {','.join(USERS)} account={accounts} qos={qos}"
+            f" defaultaccount={self.shape.accounts[0]}",
         ):
             if self._ask("slurmdbd", "sacctmgr", "--immediate", "add", *entity.split()) is None:
                 raise RuntimeError(f"sacctmgr add {entity} failed{self._log_tail('slurmdbd')}")
         self._launch("slurmctld", "slurmctld", "-D")
-        for node in NODES:
+        for node in self.shape.node_names:
             self._launch(node, "slurmd", "-D", "-N", node)
-        sinfo = ("sinfo", "--noheader", "--partition=cpu", "--format=%D %t")
+        sinfo = ("sinfo", "--noheader", "--Node", "--format=%N %t")
+        idle = {f"{node} idle" for node in self.shape.node_names}
         self._wait_for(
-            "slurmctld", lambda: self._ask("slurmctld", *sinfo) == f"{len(NODES)} idle\n"
+            "slurmctld", lambda: set((self._ask("slurmctld", *sinfo) or "").splitlines()) == idle
         )
 
     def _launch(self, name: str, *command: str) -> subprocess.Popen[bytes]:

@@ -1,0 +1,73 @@
+"""What is proposed on real clusters of several shapes, and that such a cluster takes it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Cluster
+from jobs import accounting
+from running import TEMPLATE, Project, cookiecutter, run
+from shapes import TYPED, UNHELPFUL, WITHOUT_GPUS
+from test_generation import PROJECT, facts
+
+pytestmark = pytest.mark.usefixtures("slurm_installed")
+
+
+def answers(cluster: Cluster, cwd: Path, *given: str) -> dict[str, Any]:
+    """The facts of a project that is generated on the cluster's login node."""
+    variables = {"HPC_HYDRA_SKIP_SLURM": "", **cluster.environment}
+    done = cookiecutter("--no-input", "-f", TEMPLATE, *given, cwd=cwd, **variables)
+    assert done.returncode == 0, done.stderr
+    return facts(cwd / PROJECT)
+
+
+def test_types_of_gpu(tmp_path: Path) -> None:
+    with Cluster(shape=TYPED) as cluster:
+        assert (
+            answers(cluster, tmp_path).items()
+            >= {
+                "GPU_PARTITION": "ampere",
+                "GPUS_PER_NODE": 8,
+                "GPU_REQUEST": "gres=gpu:a100:{n}",
+                "GPU_SBATCH": "",
+                "CPU_PARTITION": "cpu-only",
+                "CPU_SBATCH": "time=2:00:00",
+                "ACCOUNT": "lab",
+            }.items()
+        )
+        assert (
+            answers(cluster, tmp_path, "gpu_partition=volta").items()
+            >= {
+                "GPUS_PER_NODE": 2,
+                "GPU_REQUEST": "gres=gpu:v100:{n}",
+                "GPU_SBATCH": "time=20:00",
+            }.items()
+        )
+
+
+def test_without_gpus(tmp_path: Path) -> None:
+    with Cluster(shape=WITHOUT_GPUS) as cluster:
+        variables = {"HPC_HYDRA_SKIP_SLURM": "", **cluster.environment}
+        cookiecutter("--no-input", TEMPLATE, cwd=tmp_path, **variables)
+    (replay,) = (tmp_path / ".cookiecutter_replay").iterdir()
+    given = json.loads(replay.read_text())["cookiecutter"]
+    assert (given["gpu_partition"], given["gpus_per_node"]) == ("", "0")
+    assert (given["cpu_partition"], given["account"]) == ("work", "lab")
+
+
+def test_names_that_tell_nobody(tmp_path: Path) -> None:
+    with Cluster(shape=UNHELPFUL) as cluster:
+        found = answers(cluster, tmp_path)
+        assert (found["GPU_PARTITION"], found["CPU_PARTITION"]) == ("reef", "lake")
+        assert (found["GPUS_PER_NODE"], found["ACCOUNT"]) == (2, "ocean")
+        request = found["GPU_REQUEST"].format(n=found["GPUS_PER_NODE"])
+        submitted = run(
+            "sbatch", "--parsable", "--wrap=true", "--output=/dev/null", f"--{request}",
+            f"--partition={found['GPU_PARTITION']}", f"--account={found['ACCOUNT']}",
+            cwd=tmp_path, **cluster.environment,
+        )  # fmt: skip
+        assert submitted.returncode == 0, submitted.stderr
+        (job,) = accounting(Project(tmp_path, cluster.environment), submitted.stdout.strip())
+    assert (job["State"], job["Partition"], job["Account"]) == ("COMPLETED", "reef", "ocean")
+    assert "gres/gpu=2" in job["AllocTRES"]
