@@ -23,6 +23,7 @@ VENV, COMMANDS, WANTED = (
 )
 SETUP = [COMMANDS] if COMMANDS else []
 PROJECT = Path.cwd()
+CRUFT = "_output_dir" not in ANSWERS  # which cookiecutter's own command always adds
 CD = f"cd {shlex.quote(str(PROJECT))}"
 MESSAGE = f"Start {ANSWERS['project_name']} from hpc-hydra-template"
 COMMIT = f"git commit --message {shlex.quote(MESSAGE)}"
@@ -56,7 +57,7 @@ def repository() -> tuple[str, list[str]]:
         return "git is not installed: no repository was made.", []
     if not git("rev-parse", "--is-inside-work-tree"):
         return "It lies in a git repository already: commit it there.", []
-    if "_commit" in ANSWERS:
+    if CRUFT:
         return "The first commit is left to you, since cruft has yet to add its file.", [START]
     complaint = git("-c", "init.defaultBranch=main", "init") or git("add", "--all")
     if complaint:
@@ -152,7 +153,7 @@ def only_compared() -> bool:
     """`cruft update` and `cruft diff` generate into a directory of tempfile's below the temporary one
     and take whatever is there for the template's; the others, `cruft create` too, generate for good."""
     temporary = Path(tempfile.gettempdir()).resolve()
-    if "_commit" not in ANSWERS or temporary not in PROJECT.parents:
+    if not CRUFT or temporary not in PROJECT.parents:
         return False
     return bool(re.fullmatch(r"tmp[a-z0-9_]{8}", PROJECT.relative_to(temporary).parts[0]))
 
