@@ -156,8 +156,9 @@ def in_path(name: str, path: str) -> str:
         return f"is a part of the repository itself; an example: {name.partition('_')[0]}s"
     if len(path) > 1000 or any(len(part.encode()) > 255 for part in path.split("/")):
         return "is too long for a path; an example: $SCRATCH/x"
-    # sbatch gives % and \ in the names of logs a meaning; scripts of a venv hold its path in quotes.
-    unfit = "%\\" if name == "output_dir" else '\\":`'
+    # sbatch gives % and \ in the names of logs a meaning; a venv's scripts hold its path in quotes, and
+    # so do the lines to type, in which a shell on a terminal gives ! a meaning.
+    unfit = "%\\" if name == "output_dir" else '\\":`!'
     for character in unfit:
         if character in path:
             return f"holds {character}, which cannot be carried everywhere; leave it out"

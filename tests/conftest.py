@@ -2,13 +2,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing
-from running import TEMPLATE, Project, cookiecutter, environment, run
+from running import TEMPLATE, Ended, Project, cookiecutter, environment, path_with
 
 # Of whoever submits.
 VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
@@ -16,18 +15,19 @@ JobScripts = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Generated with the default answers and installed as its README says."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Ended]:
+    """Generated with the default answers, and installed by the generator with pip: takes a minute."""
     folder = tmp_path_factory.mktemp("generated")
-    generated = cookiecutter("--no-input", TEMPLATE, cwd=folder)
-    assert generated.returncode == 0, generated.stderr
-    project = Project(folder / "hpc-experiment")
-    for command in (
-        [sys.executable, "-m", "venv", ".venv"],
-        [".venv/bin/pip", "install", "--quiet", "--editable", ".[dev]"],
-    ):
-        done = run(*command, cwd=project.path)
-        assert done.returncode == 0, done.stderr
+    path = path_with(folder / "bin", "git")
+    ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
+    return Project(folder / "hpc-experiment"), ended
+
+
+@pytest.fixture(scope="session")
+def project(finished: tuple[Project, Ended]) -> Project:
+    """A generated repository with its virtual environment."""
+    project, ended = finished
+    assert f"{project.path}/.venv is ready" in ended.stdout, ended.stdout + ended.stderr
     (packages,) = project.path.glob(".venv/lib/*/site-packages")
     shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
     return project

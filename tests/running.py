@@ -1,6 +1,8 @@
 """Run things as a user would."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TEMPLATE = Path(__file__).resolve().parents[1]
+TOOLS = Path(sys.executable).parent
 # What the caller's own Slurm job, venv, git hook or make would leak into what the tests start.
 FOREIGN = (
     "SLURM", "SBATCH", "SRUN", "SUBMITIT", "WANDB", "PYTHON", "VIRTUAL_ENV", "GIT_",
@@ -38,11 +41,29 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
 
 def cookiecutter(*arguments: str | Path, cwd: Path, **variables: str) -> Ended:
     """The command, with the user's files and its own copies below ``cwd``, and without a cluster."""
-    program = Path(sys.executable).with_name("cookiecutter")
     temporary = cwd / ".tmp"  # where copies are left of what is refused
     temporary.mkdir(exist_ok=True)
-    own = {"HOME": str(cwd), "TMPDIR": str(temporary), "HPC_HYDRA_SKIP_SLURM": "1"}
-    return run(program, *arguments, cwd=cwd, **{**own, **variables})
+    own = {"TMPDIR": str(temporary), "HPC_HYDRA_SKIP_SLURM": "1"}
+    return run(TOOLS / "cookiecutter", *arguments, cwd=cwd, **{**home(cwd), **own, **variables})
+
+
+def home(folder: Path) -> dict[str, str]:
+    """Variables of a user whose home is ``folder``; what pip and uv have downloaded is found all the same."""
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    return {"HOME": str(folder), "XDG_CACHE_HOME": cache}
+
+
+def path_with(folder: Path, *programs: str | Path) -> str:
+    """A new PATH on which there are bash, the tests' Python as python3, and only ``programs`` besides."""
+    folder.mkdir()
+    for program in ("bash", *programs):
+        found = shutil.which(program)
+        assert found, program
+        (folder / Path(program).name).symlink_to(found)
+    python = folder / "python3"  # no link: a virtual environment would take it for its home
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    return str(folder)
 
 
 @dataclass

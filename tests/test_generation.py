@@ -42,7 +42,6 @@ def test_enter_is_a_good_answer_to_every_question(tmp_path: Path) -> None:
     log = run("git", "log", "--format=%s", cwd=project).stdout
     assert log == "Start HPC Experiment from hpc-hydra-template\n"
     assert run("git", "status", "--porcelain", cwd=project).stdout == ""
-    assert "  1. cd hpc-experiment\n  2. python3 -m venv .venv\n" in done.stdout
     left = [path for path in project.rglob("*") if path.is_file() and ".git" not in path.parts]
     for path in left:
         text = path.read_text()
@@ -89,14 +88,42 @@ def test_blank_answers_of_every_kind_leave_lines_out(tmp_path: Path) -> None:
     assert "  2. pip install" in done.stdout
 
 
-def test_with_a_labs_answers_file(tmp_path: Path) -> None:
-    answers = tmp_path / "lab.yaml"
+@pytest.mark.parametrize("way", ["option", "variable", "home"])
+def test_with_a_labs_answers_file(way: str, tmp_path: Path) -> None:
+    answers = tmp_path / (".cookiecutterrc" if way == "home" else "lab.yaml")
     context = {"project_name": "Tides", "account": "ocean", "output_dir": "$SCRATCH/tides"}
     answers.write_text(yaml.safe_dump({"default_context": context}))
-    done = cookiecutter("--no-input", "--config-file", answers, TEMPLATE, cwd=tmp_path)
+    option = ["--config-file", str(answers)] if way == "option" else []
+    variable = {"COOKIECUTTER_CONFIG": str(answers)} if way == "variable" else {}
+    done = cookiecutter("--no-input", *option, str(TEMPLATE), cwd=tmp_path, **variable)
     assert done.returncode == 0, done.stderr
     assert facts(tmp_path / "tides")["OUTPUT_DIR"] == "$SCRATCH/tides"
     assert facts(tmp_path / "tides")["ACCOUNT"] == "ocean"
+
+
+@pytest.mark.parametrize(
+    ("answers", "ignored"),
+    [
+        ({"output_dir": "out*/[a] ?", "venv_path": "./v\\b//c/"}, ["out*/[a] ?", "v\\b/c"]),
+        ({"output_dir": "$SCRATCH/x", "venv_path": "/venvs/x"}, []),
+        ({"output_dir": "../x", "venv_path": "~/x"}, []),
+    ],
+)
+def test_git_ignores_what_the_answers_put_into_the_repository(
+    answers: dict[str, str], ignored: list[str], tmp_path: Path
+) -> None:
+    given = [f"{name}={answer}" for name, answer in answers.items()]
+    assert cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path).returncode == 0
+    project = tmp_path / PROJECT
+    lines = (project / ".gitignore").read_text().splitlines()
+    assert len(lines) == len(ignored) + 5
+    (project / "outside").mkdir()
+    (project / "outside" / "file").touch()
+    for folder in ignored:
+        (project / folder).mkdir(parents=True)
+        (project / folder / "file").touch()
+    status = run("git", "status", "--porcelain", cwd=project).stdout
+    assert status == "?? outside/\n"
 
 
 # Answers that are refused, each with a part of what is said of it.
