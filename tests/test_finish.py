@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -200,9 +201,13 @@ def test_interrupted(tmp_path: Path) -> None:
         start_new_session=True,
     )
     assert process.stdout
-    assert any(line == "begun\n" for line in process.stdout)
-    os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    try:
+        assert any(line == "begun\n" for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     project = tmp_path / "hpc-experiment"
     assert "Interrupted; to go on:" in said
     assert to_repeat(said).startswith(f"cd {project} && uv venv ")
