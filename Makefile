@@ -1,11 +1,14 @@
 # Everything that is made here lies outside of the checkout, because cookiecutter copies the checkout.
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
+# The tests of Slurm wait more than they work.
+PROCESSES ?= $(shell expr 1 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
 export CACHE ENV
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
@@ -20,7 +23,8 @@ test: $(ENV)/.installed
 	$(ENV)/bin/ruff check
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
-	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest $(PYTEST)
+	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
+		--numprocesses=$(PROCESSES) --dist=worksteal $(PYTEST)
 
 cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install

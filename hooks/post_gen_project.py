@@ -121,7 +121,7 @@ def finish(venv: str, unset: list[str]) -> list[str]:
     try:
         outcome, git_left = repository()
         say(outcome)
-        if WANTED.lower() not in ("yes", "true"):
+        if WANTED.lower() not in ("yes", "y", "true"):
             return [*git_left, *([ADD] if own_pyproject() else []), *SETUP, *commands]
         outcome, left = install(venv, unset, commands)
     except (Exception, KeyboardInterrupt) as error:

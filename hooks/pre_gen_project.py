@@ -28,7 +28,6 @@ OCCUPIED = {
 CHOICES = {
     "wandb_mode": ["offline", "online", "disabled"],
     "signal_policy": ["checkpoint", "ignore"],
-    "create_venv": ["no", "yes"],
 }
 SET_BY_LAUNCHER = {"array", "error", "input", "open-mode", "output", "parsable", "wait", "wrap"}
 COUNTS = {"nodes", "ntasks", "ntasks-per-node"}
@@ -76,9 +75,9 @@ def in_title(name: str, answer: str) -> str:
 
 def in_slug(name: str, slug: str) -> str:
     package = slug.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", slug) or len(slug) > 40:
+    if not re.fullmatch(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*", slug) or len(slug) > 36:
         return (
-            "is no name for a package: up to 40 small letters, digits and single hyphens, "
+            "is no name for a package: up to 36 small letters, digits and single hyphens, "
             "a letter first, as in my-experiment"
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in TAKEN:
@@ -169,6 +168,10 @@ def in_choice(name: str, answer: str) -> str:
     return "" if answer in CHOICES[name] else f"is none of: {', '.join(CHOICES[name])}"
 
 
+def in_yes_or_no(name: str, answer: str) -> str:
+    return "" if answer.lower() in ("yes", "y", "no", "n", "") else "is neither yes nor no"
+
+
 CHECKS = {
     "project_name": in_title,
     "project_slug": in_slug,
@@ -184,7 +187,7 @@ CHECKS = {
     "output_dir": in_path,
     "wandb_mode": in_choice,
     "signal_policy": in_choice,
-    "create_venv": in_choice,
+    "create_venv": in_yes_or_no,
 }
 
 

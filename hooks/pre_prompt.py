@@ -34,6 +34,8 @@ def main() -> None:
             "and install cookiecutter there."
         )
     check_output_directory()
+    if os.environ.get("HPC_HYDRA_PLAIN_DEFAULTS"):
+        return
     try:
         rewrite(Path("cookiecutter.json"))
     except Exception as error:  # whatever it is, the plain questions can be asked
@@ -97,16 +99,15 @@ def rewrite(path: Path) -> None:
 
     questions = json.loads(path.read_text(encoding="utf-8"))
     questions["output_dir"] = scratch() or questions["output_dir"]
-    if not os.environ.get("HPC_HYDRA_SKIP_SLURM"):
-        limit_output()
-        user = pwd.getpwuid(os.getuid()).pw_name
-        table = ("--noheader", "--parsable2", "--readonly", "show", "user", user, "withassoc")
-        answers = ask(
-            ["sinfo", "--noheader", f"--format={SINFO}"],
-            ["sacctmgr", *table, f"format={SACCTMGR}"],
-            ["scontrol", "show", "config"],
-        )
-        improve(questions, *answers)
+    limit_output()
+    user = pwd.getpwuid(os.getuid()).pw_name
+    table = ("--noheader", "--parsable2", "--readonly", "show", "user", user, "withassoc")
+    answers = ask(
+        ["sinfo", "--noheader", f"--format={SINFO}"],
+        ["sacctmgr", *table, f"format={SACCTMGR}"],
+        ["scontrol", "show", "config"],
+    )
+    improve(questions, *answers)
     new = path.with_suffix(".new")
     new.write_text(json.dumps(questions, indent=2), encoding="utf-8")
     new.replace(path)

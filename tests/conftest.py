@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import shutil
@@ -15,12 +16,20 @@ JobScripts = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Ended]:
-    """Generated with the default answers, and installed by the generator with pip: takes a minute."""
-    folder = tmp_path_factory.mktemp("generated")
-    path = path_with(folder / "bin", "git")
-    ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
-    return Project(folder / "hpc-experiment"), ended
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Project, Ended]:
+    """Generated with the default answers, and installed by the generator with pip: takes a minute,
+    so the first of the tests' processes does it for all."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "generated"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        record = folder / "ended.json"
+        if not folder.exists():
+            folder.mkdir()
+            path = path_with(folder / "bin", "git")
+            ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
+            record.write_text(json.dumps(vars(ended)))
+    return Project(folder / "hpc-experiment"), Ended(**json.loads(record.read_text()))
 
 
 @pytest.fixture(scope="session")

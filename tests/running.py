@@ -43,7 +43,7 @@ def cookiecutter(*arguments: str | Path, cwd: Path, **variables: str) -> Ended:
     """The command, with the user's files and its own copies below ``cwd``, and without a cluster."""
     temporary = cwd / ".tmp"  # where copies are left of what is refused
     temporary.mkdir(exist_ok=True)
-    own = {"TMPDIR": str(temporary), "HPC_HYDRA_SKIP_SLURM": "1"}
+    own = {"TMPDIR": str(temporary), "HPC_HYDRA_PLAIN_DEFAULTS": "1"}
     return run(TOOLS / "cookiecutter", *arguments, cwd=cwd, **{**home(cwd), **own, **variables})
 
 

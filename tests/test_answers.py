@@ -145,7 +145,9 @@ def check_files(repository: Path, answers: Mapping[str, str]) -> None:
     assert {token.type for token in heading.children or []} <= {"text", "text_special"}
 
 
-def check_job_script(script: str, preset: str, answers: Mapping[str, str], folder: Path) -> None:
+def check_job_script(
+    script: str, preset: str, answers: Mapping[str, str], repository: Path
+) -> None:
     """It asks for what was answered, and runs that and nothing else."""
     header = script.partition("\n# setup\n")[0].splitlines()
     lines = [line for line in header if line.startswith("#SBATCH ")]
@@ -169,6 +171,7 @@ def check_job_script(script: str, preset: str, answers: Mapping[str, str], folde
     request = {"gres", "gpus", "mem", *re.findall(r"([a-z-]+)=", answers["gpu_request"])}
     assert {name[2:] for name in directives} <= {*options, *request, *WRITTEN_BY_LAUNCHER}
 
+    folder = repository.parents[1]
     arguments, venv = folder / "srun", folder / "venv"
     function = (
         f'source() {{ printf %s "$1" > {venv}; }}; srun() {{ printf "%s\\0" "$@" > {arguments}; }}'
@@ -181,11 +184,11 @@ def check_job_script(script: str, preset: str, answers: Mapping[str, str], folde
         if option.startswith("srun:"):
             assert f"--{option[5:]}={expand(value)}" in srun
     if answers["venv_path"].strip():
-        path = normpath(f"{expand(answers['venv_path'].strip())}/bin/activate")
-        assert normpath(venv.read_text()).endswith(path.removeprefix("../"))
+        path = repository / expand(answers["venv_path"].strip()) / "bin" / "activate"
+        assert normpath(venv.read_text()) == normpath(path)
     output = srun[srun.index("--output") + 1]
-    path = normpath(expand(answers["output_dir"].strip()))
-    assert f"{path.removeprefix('../')}/" in f"{normpath(output)}/"
+    path = repository / expand(answers["output_dir"].strip())
+    assert normpath(Path(output).parents[3]) == normpath(path)
 
 
 def expand(text: str) -> str:
@@ -228,4 +231,4 @@ def test_an_answer_is_refused_or_carried(
             done = run(RUFF, *command, "--no-cache", cwd=repository)
             assert done.returncode == 0, done.stdout
         for preset, script in job_scripts(repository).items():
-            check_job_script(script, preset, answers, folder)
+            check_job_script(script, preset, answers, repository)

@@ -34,10 +34,7 @@ def test_workflows_are_valid(project: Project) -> None:
 def test_the_workflow_does_what_the_readme_says(project: Project) -> None:
     workflow = yaml.safe_load((project.path / ".github" / "workflows" / "test.yml").read_text())
     commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
-    block = re.search(r"```bash\n(.*?)```", (project.path / "README.md").read_text(), re.DOTALL)
-    assert block
-    typed = [
-        line for line in block[1].splitlines() if line in ('pip install -e ".[dev]"', "pytest")
-    ]
+    readme = (project.path / "README.md").read_text()
+    typed = re.findall(r'^    (pip install -e "\.\[dev\]"|pytest)$', readme, re.MULTILINE)
     assert len(typed) == 2
     assert [line for line in commands if line != "pre-commit run --all-files"] == typed

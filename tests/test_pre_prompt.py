@@ -46,7 +46,7 @@ def slurm(folder: Path, **scripts: str) -> dict[str, str]:
         (programs / name).write_text(f"#!/bin/sh\n{scripts.get(name, 'exit 1')}\n")
         (programs / name).chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    return {"HPC_HYDRA_SKIP_SLURM": "", "PATH": path}
+    return {"HPC_HYDRA_PLAIN_DEFAULTS": "", "PATH": path}
 
 
 def generated(cwd: Path, *arguments: str | Path, **variables: str) -> dict[str, object]:
@@ -160,7 +160,7 @@ def test_whoever_has_an_answer_wins(tmp_path: Path) -> None:
     done = cookiecutter("--replay", "-f", TEMPLATE, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     assert facts(tmp_path / PROJECT).items() >= {**PLAIN, **chosen}.items()
-    assert asked(tmp_path, **{**variables, "HPC_HYDRA_SKIP_SLURM": "1"}) == UNCHANGED
+    assert asked(tmp_path, **{**variables, "HPC_HYDRA_PLAIN_DEFAULTS": "1"}) == UNCHANGED
 
 
 # --- where Slurm does not answer -----------------------------------------------------------------
@@ -205,7 +205,7 @@ def test_what_is_not_understood_leaves_the_plain_defaults(script: str, tmp_path:
 
 
 def test_without_slurm(tmp_path: Path) -> None:
-    assert asked(tmp_path, HPC_HYDRA_SKIP_SLURM="", PATH=str(tmp_path)) == UNCHANGED
+    assert asked(tmp_path, HPC_HYDRA_PLAIN_DEFAULTS="", PATH=str(tmp_path)) == UNCHANGED
 
 
 def test_variables_that_change_what_slurm_prints_are_kept_from_it(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_fault_in_the_reading_costs_no_more_than_the_defaults(tmp_path: Path) 
     template = tmp_path / "template"
     shutil.copytree(TEMPLATE, template, ignore=shutil.ignore_patterns(".git", "tests"))
     (template / "hooks" / "slurm_defaults.py").write_text("raise ZeroDivisionError('oh')")
-    done = cookiecutter("--no-input", template, cwd=tmp_path, HPC_HYDRA_SKIP_SLURM="")
+    done = cookiecutter("--no-input", template, cwd=tmp_path, HPC_HYDRA_PLAIN_DEFAULTS="")
     assert done.returncode == 0
     assert done.stderr == "The defaults are not those of this cluster: ZeroDivisionError('oh')\n"
     assert facts(tmp_path / PROJECT).items() >= PLAIN.items()
@@ -337,8 +337,10 @@ def test_accounts_are_those_of_this_cluster() -> None:
 def test_outputs_go_to_the_fast_file_system_of_whoever_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = generated(tmp_path, SCRATCH=str(tmp_path), WORK=str(tmp_path))
-    assert found["OUTPUT_DIR"] == "$SCRATCH/hpc-experiment"
+    variables = {**slurm(tmp_path), "SCRATCH": str(tmp_path), "WORK": str(tmp_path)}
+    assert generated(tmp_path, **variables)["OUTPUT_DIR"] == "$SCRATCH/hpc-experiment"
+    variables["HPC_HYDRA_PLAIN_DEFAULTS"] = "1"
+    assert generated(tmp_path, **variables)["OUTPUT_DIR"] == "outputs"
     for name in ("WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH"):
         monkeypatch.delenv(name, raising=False)
     for unusable in ("", ".", "/nowhere", str(HOOK)):

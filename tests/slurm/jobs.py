@@ -32,7 +32,7 @@ def slurm(project: Project, *command: str) -> str:
 
 def accounting(project: Project, job: str) -> list[dict[str, str]]:
     """What sacct says of each element of a job array, once it knows the end of all."""
-    names = ["JobID", "JobName", "State", "Partition", "Account", "AllocTRES", "Timelimit"]
+    names = ["JobID", "JobName", "State", "Partition", "Account", "QOS", "AllocTRES", "Timelimit"]
     rows: list[dict[str, str]] = []
 
     def over() -> bool:

@@ -35,3 +35,10 @@ UNHELPFUL = Shape(
     accounts=("ocean", "atmos", "ice"),
     qos=("urgent", "long"),
 )
+# What the sites' dialects speak of.
+DIALECT = Shape(
+    nodes=("g1 Gres=gpu:a100_1g.5gb:4 Feature=a100,80gb", "c1"),
+    partitions=("gpu Nodes=g1", "cpu Nodes=c1 Default=YES"),
+    accounts=("ocean", "ocean-gpu"),
+    qos=("gpu-shd", "dev"),
+)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("slurm_installed")
 
 def answers(cluster: Cluster, cwd: Path, *given: str) -> dict[str, Any]:
     """The facts of a project that is generated on the cluster's login node."""
-    variables = {"HPC_HYDRA_SKIP_SLURM": "", **cluster.environment}
+    variables = {"HPC_HYDRA_PLAIN_DEFAULTS": "", **cluster.environment}
     done = cookiecutter("--no-input", "-f", TEMPLATE, *given, cwd=cwd, **variables)
     assert done.returncode == 0, done.stderr
     return facts(cwd / PROJECT)
@@ -48,7 +48,7 @@ def test_types_of_gpu(tmp_path: Path) -> None:
 
 def test_without_gpus(tmp_path: Path) -> None:
     with Cluster(shape=WITHOUT_GPUS) as cluster:
-        variables = {"HPC_HYDRA_SKIP_SLURM": "", **cluster.environment}
+        variables = {"HPC_HYDRA_PLAIN_DEFAULTS": "", **cluster.environment}
         cookiecutter("--no-input", TEMPLATE, cwd=tmp_path, **variables)
     (replay,) = (tmp_path / ".cookiecutter_replay").iterdir()
     given = json.loads(replay.read_text())["cookiecutter"]

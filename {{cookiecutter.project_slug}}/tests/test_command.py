@@ -135,7 +135,7 @@ def test_tab_completes_presets() -> None:
         capture_output=True,
         text=True,
     )
-    assert {"+setup=hpc_batch", "+setup=hpc_debug"} < set(ended.stdout.split())
+    assert {"+setup=hpc_batch", "+setup=hpc_debug"} <= set(ended.stdout.split())
 
 
 def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_path: Path) -> None:
@@ -170,7 +170,8 @@ def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(
 ) -> None:
     """submitit's local executor warns and requeues like Slurm; Ctrl-C in a terminal stops it."""
     sweep, run = tmp_path / "sweep", tmp_path / "sweep" / "0"
-    arguments = ["+setup=local", "model=logistic", "epochs=150", f"hydra.sweep.dir='{sweep}'"]
+    options = ["signal_policy=checkpoint", f"hydra.sweep.dir='{sweep}'"]
+    arguments = ["+setup=local", "model=logistic", "epochs=150", *options]
     sweeping = subprocess.Popen(
         [sys.executable, "-m", "{{ cookiecutter.__package }}", *arguments],
         stderr=subprocess.PIPE,
