@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import keyword
 import os
@@ -14,12 +15,18 @@ from pathlib import Path
 # In JSON three quotes never follow each other, so no answer can end this text.
 CONTEXT = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
 
-# Import names of what a generated repository depends on or consists of.
-TAKEN = {
-    "hydra", "hydra_core", "hydra_plugins", "hydra_submitit_launcher", "hydra_zen", "matplotlib",
-    "mypy", "numpy", "omegaconf", "pre_commit", "pytest", "rich", "ruff", "scikit_learn", "scipy",
-    "sklearn", "submitit", "test", "tests", "wandb",
-}  # fmt: skip
+# Distributions and packages that are installed with a generated repository, and its own test modules.
+TAKEN = """
+annotated_types antlr4 antlr4_python3_runtime anyio certifi cfgv charset_normalizer click cloudpickle
+conftest contourpy cycler dateutil distlib distro filelock fonttools git google h11 hatchling httpcore
+httpx hydra hydra_core hydra_plugins hydra_submitit_launcher hydra_zen identify idna iniconfig joblib
+kiwisolver markdown_it markdown_it_py matplotlib mdurl mpl_toolkits mypy mypy_extensions mypyc nodeenv
+numpy omegaconf opentelemetry packaging pathspec pillow pip pkg_resources platformdirs pluggy pre_commit
+protobuf py pydantic pydantic_core pygments pylab pyparsing pytest python_dateutil pyyaml requests rich
+ruff scikit_learn scipy sentry_sdk setuptools six sklearn sniffio src submitit test test_command
+test_presets test_records test_sbatch test_signals test_task test_tracking tests threadpoolctl
+typing_extensions typing_inspection tzdata urllib3 uv virtualenv wandb wandb_file wheel yaml
+"""
 # What lies at the top of a generated repository.
 OCCUPIED = {
     ".", ".git", ".github", ".gitignore", ".pre-commit-config.yaml", "README.md", "pyproject.toml",
@@ -59,8 +66,8 @@ def faults(answers: dict[str, str]) -> list[str]:
 
 def in_any(name: str, answer: str) -> str:
     """What no answer may hold."""
-    lines = answer.split("\n") if name == "setup_commands" else [answer]
-    if not all(line.replace("\t", " ").isprintable() for line in lines):
+    blanks = "\n\t" if name == "setup_commands" else ""
+    if not all(character.isprintable() or character in blanks for character in answer):
         return "holds a control character or an invisible one; leave it out"
     for mark in ["{" + second for second in "#%{"]:
         # cookiecutter evaluates answers that it takes from a file, as when a repository is updated.
@@ -80,7 +87,7 @@ def in_slug(name: str, slug: str) -> str:
             "is no name for a package: up to 36 small letters, digits and single hyphens, "
             "a letter first, as in my-experiment"
         )
-    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in TAKEN:
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in TAKEN.split():
         return f"is a name that Python or a package needs; an example: my-{slug}"
     return ""
 
@@ -192,15 +199,24 @@ CHECKS = {
 
 
 def how_to_correct(answers: dict[str, str]) -> str:
-    """The same answers as a command, and where cookiecutter keeps them."""
-    template = CONTEXT["_template"]
+    """The answers that are no defaults as a command, and where cookiecutter keeps all of them."""
+    template, copy = CONTEXT["_template"], Path(CONTEXT.get("_repo_dir") or "nowhere")
+    with contextlib.suppress(OSError):
+        defaults = json.loads((copy / "cookiecutter.json").read_text(encoding="utf-8"))
+        answers = {name: text for name, text in answers.items() if text != defaults.get(name)}
+    options = (
+        [f"--checkout {shlex.quote(CONTEXT['_checkout'])}"] if CONTEXT.get("_checkout") else []
+    )
+    if CONTEXT.get("_output_dir") != os.environ.get("PWD"):
+        options.append(f"--output-dir {shlex.quote(CONTEXT['_output_dir'])}")
     given = [f"{name}={shlex.quote(answer)}" for name, answer in answers.items()]
-    command = " \\\n    ".join([f"cookiecutter --no-input {shlex.quote(template)}", *given])
-    stored = Path(CONTEXT.get("_repo_dir") or template).name
+    command = " ".join(["cookiecutter --no-input", *options, shlex.quote(template)])
+    lines = " \\\n    ".join([command, *given])
     return (
-        f"Correct them in this command:\n{command}\n"
-        f"or in ~/.cookiecutter_replay/{stored}.json, and then\n"
-        f"cookiecutter --replay {shlex.quote(template)}"
+        f"Correct them in this command:\n{lines}\n"
+        f"or in ~/.cookiecutter_replay/{copy.name}.json, and then\n"
+        f"cookiecutter --replay {shlex.quote(template)}\n"
+        "What follows is cookiecutter's own report that nothing was generated."
     )
 
 

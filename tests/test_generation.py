@@ -128,12 +128,16 @@ def test_git_ignores_what_the_answers_put_into_the_repository(
 
 # Answers that are refused, each with a part of what is said of it.
 REFUSED = {
-    "project_name": [("", "is blank; an example: HPC Experiment"), ("a\nb", "control character")],
+    "project_name": [
+        ("", "is blank; an example: HPC Experiment"),
+        ("a\nb", "control character"),
+        ("a\tb", "control character"),
+    ],
     "project_slug": [
         ("class", "is a name that Python or a package needs; an example: my-class"),
         ("Nets", "is no name for a package"),
         *[(slug, "is no name for a package") for slug in ("3d-nets", "my nets", "-nets", "a--b")],
-        *[(slug, "or a package needs") for slug in ("hydra", "wandb", "json")],
+        *[(slug, "or a package needs") for slug in ("hydra", "wandb", "json", "yaml", "test-task")],
         ("a" * 37, "up to 36 small letters"),
         ("nets ", "is no name for a package"),
     ],
@@ -196,7 +200,7 @@ def test_all_faults_are_named_at_once_and_nothing_is_left(row: int, tmp_path: Pa
         assert repr(answer.strip() if name != "project_slug" else answer) in line
         assert fault in line
     assert done.stderr.count("\n  - ") == len(refused)
-    assert f"cookiecutter --no-input {TEMPLATE} \\\n    project_name=" in done.stderr
+    assert f"cookiecutter --no-input {TEMPLATE} \\\n    {next(iter(refused))}=" in done.stderr
     assert f"cookiecutter --replay {TEMPLATE}" in done.stderr
     assert "Traceback" not in done.stderr
     assert visible(tmp_path) == ["replay"]
