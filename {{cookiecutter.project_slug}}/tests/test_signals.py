@@ -113,3 +113,16 @@ def test_a_task_that_does_not_react_is_handed_over_before_the_deadline(task: str
     )
     assert (ended.returncode, ended.stdout) == (7, "requeued\n")
     assert "did not stop in time" in ended.stderr
+
+
+def test_a_warning_at_the_very_end_fails_nothing() -> None:
+    """Slurm may send it while the interpreter is already being torn down."""
+    program = """
+import os, signal
+from {{ cookiecutter.__package }}.hpc import signals
+class Late:
+    def __del__(self, kill=os.kill, number=signals.WARNING, process=os.getpid()):
+        kill(process, number)
+late = Late()
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

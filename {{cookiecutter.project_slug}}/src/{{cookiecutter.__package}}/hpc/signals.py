@@ -20,6 +20,7 @@ its own are put back after it.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 
 # submitit lets a site choose another signal for the warning.
 WARNING = signal.Signals["SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")]
+# A process that is about to end has nothing left to save, and would be taken for a failed job.
+atexit.register(signal.signal, WARNING, signal.SIG_IGN)
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP)
 
 # Requeueing takes a few seconds. Slurm's default KillWait is 30 s, and nothing in the job tells it.
