@@ -21,6 +21,8 @@ ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
 VENV, COMMANDS, WANTED = (
     str(ANSWERS.get(name) or "").strip() for name in ("venv_path", "setup_commands", "create_venv")
 )
+# A first line such as #!/bin/bash -l is for the job script only.
+COMMANDS = COMMANDS.partition("\n")[2] if COMMANDS.startswith("#!") else COMMANDS
 SETUP = [COMMANDS] if COMMANDS else []
 PROJECT = Path.cwd()
 CRUFT = "_output_dir" not in ANSWERS  # which cookiecutter's own command always adds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import keyword
 import os
@@ -38,6 +37,11 @@ CHOICES = {
 }
 SET_BY_LAUNCHER = {"array", "error", "input", "open-mode", "output", "parsable", "wait", "wrap"}
 COUNTS = {"nodes", "ntasks", "ntasks-per-node"}
+WITH_VALUE = {
+    *COUNTS, "account", "comment", "constraint", "cpus-per-gpu", "cpus-per-task", "export", "gpus",
+    "gpus-per-node", "gpus-per-task", "gres", "hint", "mail-type", "mail-user", "mem", "mem-per-cpu",
+    "mem-per-gpu", "partition", "qos", "reservation", "time",
+}  # fmt: skip
 
 TIME = re.compile(r"[0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}")
 NAME = re.compile(r"[A-Za-z0-9_.,:@+/-]*")
@@ -61,7 +65,19 @@ def faults(answers: dict[str, str]) -> list[str]:
     request = re.sub(r"\{[0-9]+n\}", "{n}", answers["gpu_request"])
     if request and "{n}" not in request and answers["gpus_per_node"] != "0":
         found.setdefault("gpu_request", "lacks {n}, their number, as in gres=gpu:{n}")
+    if not {"gpu_request", "gpu_sbatch"} & set(found):
+        for option in sorted(
+            options_in(answers["gpu_request"]) & options_in(answers["gpu_sbatch"])
+        ):
+            found["gpu_sbatch"] = (
+                f"holds {option}, and so does gpu_request: put it all there, "
+                "as in gres=gpu:{n},tmpdisk:10"
+            )
     return [f"{name}: {answers[name]!r} {complaint}" for name, complaint in found.items()]
+
+
+def options_in(text: str) -> set[str]:
+    return {word.lstrip("-").partition("=")[0] for word in shlex.split(text)}
 
 
 def in_any(name: str, answer: str) -> str:
@@ -113,18 +129,26 @@ def in_options(name: str, answer: str) -> str:
         words = shlex.split(answer)
     except ValueError:
         return 'has a quotation mark without its partner, as in constraint="a100&80gb"'
-    complaints = (in_option(word) for word in words)
-    return next((complaint for complaint in complaints if complaint), "")
+    complaints = [complaint for complaint in map(in_option, words) if complaint]
+    options = [word.lstrip("-").partition("=")[0] for word in words]
+    for option in sorted({option for option in options if options.count(option) > 1}):
+        complaints.append(f"holds {option} twice; once will do, as in mail-type=BEGIN,END")
+    return "; and it ".join(complaints)
 
 
 def in_option(word: str) -> str:
-    option, _, value = re.sub(r"\{[0-9]*n\}", "1", word).lstrip("-").partition("=")
+    option, equals, value = re.sub(r"\{[0-9]*n\}", "1", word).lstrip("-").partition("=")
     match = re.fullmatch(r"(?:(srun|debug):)?([a-z][a-z0-9-]+)", option)
     if not match:
-        return f"holds {word!r}, no long option of sbatch such as qos=normal or exclusive"
+        return (
+            f"holds {word!r}, no long option of sbatch such as qos=normal or exclusive "
+            "(-p is partition, -n is ntasks)"
+        )
     name = match[2]
     if name in SET_BY_LAUNCHER:
         return f"holds {name}, which the launcher sets; leave it out"
+    if name in WITH_VALUE and not equals:
+        return f"holds {name} without a value; it takes the form {name}=value"
     if name == "time" and not TIME.fullmatch(value):
         return f"holds {word!r}, no time limit such as time=30, time=1:30:00 or time=1-12"
     if name in COUNTS and not re.fullmatch("[0-9]*", value):
@@ -199,22 +223,19 @@ CHECKS = {
 
 
 def how_to_correct(answers: dict[str, str]) -> str:
-    """The answers that are no defaults as a command, and where cookiecutter keeps all of them."""
-    template, copy = CONTEXT["_template"], Path(CONTEXT.get("_repo_dir") or "nowhere")
-    with contextlib.suppress(OSError):
-        defaults = json.loads((copy / "cookiecutter.json").read_text(encoding="utf-8"))
-        answers = {name: text for name, text in answers.items() if text != defaults.get(name)}
-    options = (
-        [f"--checkout {shlex.quote(CONTEXT['_checkout'])}"] if CONTEXT.get("_checkout") else []
-    )
-    if CONTEXT.get("_output_dir") != os.environ.get("PWD"):
-        options.append(f"--output-dir {shlex.quote(CONTEXT['_output_dir'])}")
+    """The same answers as a command, and where cookiecutter keeps them."""
+    template = CONTEXT["_template"]
+    words = ["cookiecutter", "--no-input"]
+    if CONTEXT.get("_checkout"):
+        words += ["--checkout", CONTEXT["_checkout"]]
+    if CONTEXT.get("_output_dir", os.environ.get("PWD")) != os.environ.get("PWD"):
+        words += ["--output-dir", CONTEXT["_output_dir"]]
     given = [f"{name}={shlex.quote(answer)}" for name, answer in answers.items()]
-    command = " ".join(["cookiecutter --no-input", *options, shlex.quote(template)])
-    lines = " \\\n    ".join([command, *given])
+    command = " \\\n    ".join([shlex.join([*words, template]), *given])
+    stored = Path(CONTEXT.get("_repo_dir") or template).name
     return (
-        f"Correct them in this command:\n{lines}\n"
-        f"or in ~/.cookiecutter_replay/{copy.name}.json, and then\n"
+        f"Correct them in this command:\n{command}\n"
+        f"or in ~/.cookiecutter_replay/{stored}.json, and then\n"
         f"cookiecutter --replay {shlex.quote(template)}\n"
         "What follows is cookiecutter's own report that nothing was generated."
     )

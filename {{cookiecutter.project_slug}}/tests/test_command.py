@@ -100,7 +100,7 @@ def test_an_output_dir_below_an_unset_variable(preset: str) -> None:
         text=True,
     )
     assert ended.returncode == 1
-    assert "Environment variable 'NOT_SET' not found" in ended.stderr
+    assert ended.stderr == "cluster.py: $NOT_SET is not set: export it\n"
     assert len(ended.stderr.splitlines()) == 1
 
 

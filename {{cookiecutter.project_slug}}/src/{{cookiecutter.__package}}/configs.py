@@ -63,7 +63,6 @@ store(
 
 # --- launchers -----------------------------------------------------------------------------------
 
-
 COMMON = f"requeue account={cluster.ACCOUNT}"
 GPU_JOB = f"{COMMON} partition={cluster.GPU_PARTITION} {cluster.GPU_REQUEST} {cluster.GPU_SBATCH}"
 CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"

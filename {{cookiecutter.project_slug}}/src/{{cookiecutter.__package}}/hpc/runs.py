@@ -114,7 +114,9 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except OmegaConfBaseException as error:
-        sys.exit("cluster.py: " + str(error).partition("\n")[0])
+        complaint = str(error).partition("\n")[0]
+        variable = re.search("Environment variable '(.*)' not found", complaint)
+        sys.exit(f"cluster.py: {f'${variable[1]} is not set: export it' if variable else complaint}")
     except OSError as error:
         sys.exit(f"OUTPUT_DIR in cluster.py: {error}")
 
