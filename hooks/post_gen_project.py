@@ -3,16 +3,21 @@
 It never fails, because cookiecutter deletes a project whose hook does.
 """
 
+# ruff: noqa: E402, PTH100, PTH120
 from __future__ import annotations
+
+import os
+import sys
+
+# cookiecutter runs a copy of this in the temporary folder, from which, being everybody's, nothing is imported.
+sys.path = [folder for folder in sys.path if folder != os.path.dirname(os.path.abspath(__file__))]
 
 import contextlib
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,7 +36,7 @@ MESSAGE = f"Start {ANSWERS['project_name']} from hpc-hydra-template"
 COMMIT = f"git commit --message {shlex.quote(MESSAGE)}"
 START = f"git init && git add --all && {COMMIT}"
 # Evaluated, so that a comment or a semicolon at their end does not swallow what follows.
-PREPARE = [f"eval {shlex.quote(commands)}" for commands in SETUP]
+PREPARE = [step for commands in SETUP for step in (f"eval {shlex.quote(commands)}", CD)]
 CHECK = """python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 is %s, but 3.10 or \
 newer is needed: setup_commands can load one" % sys.version.split()[0])'"""
 ADD = "add to pyproject.toml what the template's README says of repositories that exist"
@@ -46,8 +51,13 @@ def say(text: str) -> None:
 def git(*arguments: str) -> str:
     """The last line of git's complaint; nothing if it did its work."""
     command = ["git", *arguments]
+    # Variables such as GIT_DIR and GIT_INDEX_FILE, set in a git hook for example, name another repository.
+    own = ("GIT_AUTHOR", "GIT_COMMITTER", "GIT_CONFIG")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(own)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, input="")
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, input="", env=env
+        )
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     return "" if done.returncode == 0 else (done.stderr.strip() or "no reason").splitlines()[-1]
@@ -74,7 +84,8 @@ def repository() -> tuple[str, list[str]]:
 def venv_in_shell() -> tuple[str, list[str]]:
     """venv_path as a word of the shell, and the variables in it that are not set."""
     path = re.sub(r"^~(?=/|$)", "$HOME", VENV)
-    variable = r"\$(?:(\w+)|\{(\w+)\})"
+    name = "([A-Za-z_][A-Za-z0-9_]*)"
+    variable = r"\$(?:" + name + r"|\{" + name + r"\})"
     unset = [a or b for a, b in re.findall(variable, path) if not os.environ.get(a or b)]
     if unset:
         escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", path)

@@ -1,14 +1,19 @@
 """Refuse answers that would give a broken repository: all faults at once, nothing written."""
 
+# ruff: noqa: E402, PTH100, PTH120
 from __future__ import annotations
+
+import os
+import sys
+
+# cookiecutter runs a copy of this in the temporary folder, from which, being everybody's, nothing is imported.
+sys.path = [folder for folder in sys.path if folder != os.path.dirname(os.path.abspath(__file__))]
 
 import json
 import keyword
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 # In JSON three quotes never follow each other, so no answer can end this text.
@@ -22,9 +27,17 @@ httpx hydra hydra_core hydra_plugins hydra_submitit_launcher hydra_zen identify 
 kiwisolver markdown_it markdown_it_py matplotlib mdurl mpl_toolkits mypy mypy_extensions mypyc nodeenv
 numpy omegaconf opentelemetry packaging pathspec pillow pip pkg_resources platformdirs pluggy pre_commit
 protobuf py pydantic pydantic_core pygments pylab pyparsing pytest python_dateutil pyyaml requests rich
+ast_serialize coreweave_evaluations cwevals exceptiongroup googleapis_common_protos hydra_submitit librt
+narwhals opentelemetry_api opentelemetry_proto opentelemetry_sdk pydevd_plugins python_discovery tomli
+xxhash
 ruff scikit_learn scipy sentry_sdk setuptools six sklearn sniffio src submitit test test_command
 test_presets test_records test_sbatch test_signals test_task test_tracking tests threadpoolctl
 typing_extensions typing_inspection tzdata urllib3 uv virtualenv wandb wandb_file wheel yaml
+"""
+# Commands that the one of the repository would replace in its virtual environment.
+TAKEN += """
+activate bash dmypy env f2py normalizer pip3 pygmentize python python3 sacct sbatch scancel scontrol sh sinfo
+squeue srun stubgen stubtest ttx wb
 """
 # What lies at the top of a generated repository.
 OCCUPIED = {
@@ -35,7 +48,10 @@ CHOICES = {
     "wandb_mode": ["offline", "online", "disabled"],
     "signal_policy": ["checkpoint", "ignore"],
 }
-SET_BY_LAUNCHER = {"array", "error", "input", "open-mode", "output", "parsable", "wait", "wrap"}
+SET_BY_LAUNCHER = {
+    "array", "error", "help", "input", "job-name", "name", "open-mode", "output", "parsable", "signal",
+    "test-only", "usage", "version", "wait", "wrap",
+}  # fmt: skip
 COUNTS = {"nodes", "ntasks", "ntasks-per-node"}
 WITH_VALUE = {
     *COUNTS, "account", "comment", "constraint", "cpus-per-gpu", "cpus-per-task", "export", "gpus",
@@ -62,8 +78,8 @@ def faults(answers: dict[str, str]) -> list[str]:
         complaint = in_any(name, answer) or CHECKS[name](name, answer)
         if complaint:
             found[name] = complaint
-    request = re.sub(r"\{[0-9]+n\}", "{n}", answers["gpu_request"])
-    if request and "{n}" not in request and answers["gpus_per_node"] != "0":
+    request = VARIABLE.sub("", answers["gpu_request"])
+    if request and not re.search(r"\{[0-9]*n\}", request) and answers["gpus_per_node"] != "0":
         found.setdefault("gpu_request", "lacks {n}, their number, as in gres=gpu:{n}")
     if not {"gpu_request", "gpu_sbatch"} & set(found):
         for option in sorted(
@@ -73,6 +89,8 @@ def faults(answers: dict[str, str]) -> list[str]:
                 f"holds {option}, and so does gpu_request: put it all there, "
                 "as in gres=gpu:{n},tmpdisk:10"
             )
+    if answers["venv_path"] == answers["output_dir"]:
+        found.setdefault("venv_path", "is the output_dir too; an example: .venv")
     return [f"{name}: {answers[name]!r} {complaint}" for name, complaint in found.items()]
 
 
@@ -123,8 +141,12 @@ def in_name(name: str, answer: str) -> str:
 def in_options(name: str, answer: str) -> str:
     if "\\" in answer:
         return 'holds a backslash; quote with quotation marks, as in constraint="a100&80gb"'
-    if "$" in VARIABLE.sub("", answer):
+    rest = VARIABLE.sub("", answer)
+    if "$" in rest:
         return "holds a $ that begins no variable such as $USER; sbatch runs no commands"
+    rest = re.sub(r"\{[0-9]*n\}", "", rest) if name != "cpu_sbatch" else rest
+    if "{" in rest or "}" in rest:
+        return "holds a brace; only {n} and {10n} have a meaning, where GPUs are asked for"
     try:
         words = shlex.split(answer)
     except ValueError:
@@ -151,7 +173,7 @@ def in_option(word: str) -> str:
         return f"holds {name} without a value; it takes the form {name}=value"
     if name == "time" and not TIME.fullmatch(value):
         return f"holds {word!r}, no time limit such as time=30, time=1:30:00 or time=1-12"
-    if name in COUNTS and not re.fullmatch("[0-9]*", value):
+    if name in COUNTS and not re.fullmatch("([1-9][0-9]*)?", value):
         return f"holds {word!r}, no number such as {name}=1"
     if value == "???":
         return f"holds {word!r}, which Hydra takes for a value that is missing; leave it out"
@@ -159,6 +181,10 @@ def in_option(word: str) -> str:
 
 
 def in_commands(name: str, commands: str) -> str:
+    if re.search("^#SBATCH", commands, re.MULTILINE):
+        return "holds an #SBATCH line; its options go into gpu_sbatch and cpu_sbatch"
+    if commands == "???":
+        return "is what Hydra takes for a value that is missing; an example: module load python"
     if commands.endswith("\\"):
         return "ends with a backslash, which would take the next line of the job script with it"
     try:
@@ -177,6 +203,8 @@ def in_path(name: str, path: str) -> str:
         return "is blank; an example: outputs"
     if "$" in VARIABLE.sub("", path):
         return "holds a $ that begins no variable; an example: $SCRATCH/x"
+    if path.startswith("$") and not re.match(rf"{VARIABLE.pattern}(/|$)", path):
+        return "begins with a variable that is not the whole folder; an example: $SCRATCH/x"
     if path.startswith("-") or re.match("~[^/]", path):
         return "begins as an option or as another user's home; an example: $HOME/x"
     normal = os.path.normpath(path)
@@ -251,6 +279,11 @@ def main() -> None:
         for name, answer in answers.items()
     }
     found = faults(answers)
+    for name in CHECKS:  # of a file: they would be written as Python writes them
+        if isinstance(CONTEXT[name], (dict, list)) or (
+            isinstance(CONTEXT[name], bool) and name != "create_venv"
+        ):
+            found.append(f"{name}: {CONTEXT[name]!r} is no text; put it between quotation marks")
     package = answers["project_slug"].replace("-", "_")
     if CONTEXT["__package"] != package:  # after a change in the replay file
         found.append(f"__package: {CONTEXT['__package']!r} does not follow project_slug: {package}")

@@ -137,7 +137,10 @@ REFUSED = {
         ("class", "is a name that Python or a package needs; an example: my-class"),
         ("Nets", "is no name for a package"),
         *[(slug, "is no name for a package") for slug in ("3d-nets", "my nets", "-nets", "a--b")],
-        *[(slug, "or a package needs") for slug in ("hydra", "wandb", "json", "yaml", "test-task")],
+        *[
+            (slug, "or a package needs")
+            for slug in ("hydra", "wandb", "json", "yaml", "test-task", "python")
+        ],
         ("a" * 37, "up to 36 small letters"),
         ("nets ", "is no name for a package"),
     ],
@@ -145,15 +148,17 @@ REFUSED = {
     "gpu_request": [
         ("gres=gpu:4", "lacks {n}, their number"),
         ("-G {n}", "holds '-G', no long option of sbatch"),
-        ("gres=gpu:{N}", "lacks {n}"),
+        ("gres=gpu:{N}", "holds a brace"),
     ],
     "gpu_sbatch": [
         ('constraint="a100', "a quotation mark without its partner"),
         ("time=soon", "holds 'time=soon', no time limit such as time=30"),
         ("time=1:2:3:4", "no time limit"),
-        ("nodes=many", "no number such as nodes=1"),
+        ("nodes=many ntasks=0", "no number such as nodes=1; and it holds 'ntasks=0'"),
         ("comment=$(id)", "holds a $ that begins no variable"),
         ("comment=a\\ b", "holds a backslash"),
+        ("mem={n*10}G", "holds a brace; only {n} and {10n}"),
+        ("signal=USR1@30", "holds signal, which the launcher sets"),
         ("array=1-3", "holds array, which the launcher sets"),
         ("comment=???", "which Hydra takes for a value that is missing"),
         ("mail-type=BEGIN mail-type=END", "holds mail-type twice"),
@@ -161,12 +166,17 @@ REFUSED = {
         ("gres=tmpdisk:10", "holds gres, and so does gpu_request"),
         ("-p long array=1", "(-p is partition, -n is ntasks); and it holds array, which"),
     ],
-    "cpu_sbatch": [("-p long", "no long option of sbatch such as qos=normal"), ("{{", "holds {{")],
+    "cpu_sbatch": [
+        ("-p long", "no long option of sbatch such as qos=normal"),
+        ("{{", "holds {{"),
+        ("mem={n}G", "holds a brace"),
+    ],
     "account": [("two words", "holds what no name on a cluster has; an example: ")],
     "setup_commands": [
         ("module load 'python", "is refused by bash: bash: line 1: unexpected EOF"),
         ("cat <<END", "here-document"),
         ("module load x \\", "ends with a backslash"),
+        ("#SBATCH --array=0-3\ntrue", "holds an #SBATCH line; its options go into gpu_sbatch"),
     ],
     "venv_path": [
         ('a"b', 'holds "'),
@@ -180,6 +190,7 @@ REFUSED = {
         ("./results", "is not the shortest way to write it; an example: results"),
         ("$(pwd)/x", "holds a $ that begins no variable; an example: $SCRATCH/x"),
         ("src/x", "is a part of the repository itself"),
+        ("$USER-out", "begins with a variable that is not the whole folder"),
         ("100%", "holds %"),
         ("a\u202eb", "holds a control character or an invisible one"),
     ],
@@ -252,3 +263,44 @@ def test_git_that_refuses_costs_no_files(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "without a commit: set user.name and user.email" in done.stdout
     assert (tmp_path / PROJECT / "README.md").exists()
+
+
+def test_outputs_in_the_virtual_environment(tmp_path: Path) -> None:
+    done = cookiecutter("--no-input", TEMPLATE, "venv_path=outputs", cwd=tmp_path)
+    assert "venv_path: 'outputs' is the output_dir too; an example: .venv" in done.stderr
+
+
+def test_other_types_of_an_answers_file(tmp_path: Path) -> None:
+    """YAML takes `on` and `no` for booleans."""
+    answers = tmp_path / "lab.yaml"
+    answers.write_text(
+        "default_context:\n  gpu_partition: on\n  output_dir: no\n  account: {a: b}\n"
+    )
+    done = cookiecutter("--no-input", "--config-file", answers, TEMPLATE, cwd=tmp_path)
+    assert done.returncode != 0
+    for name, value in (
+        ("gpu_partition", "True"),
+        ("output_dir", "False"),
+        ("account", "{'a': 'b'}"),
+    ):
+        assert f"{name}: {value} is no text; put it between quotation marks" in done.stderr
+
+
+def test_nothing_is_run_that_lies_in_the_temporary_folder(tmp_path: Path) -> None:
+    """It is everybody's, and cookiecutter puts the hooks there."""
+    (tmp_path / ".tmp").mkdir()
+    for module in ("json", "keyword", "shlex", "contextlib", "subprocess", "pathlib"):
+        (tmp_path / ".tmp" / f"{module}.py").write_text("raise SystemExit('foreign code was run')")
+    done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "It is a git repository with a first commit." in done.stdout
+
+
+def test_the_repository_of_a_git_hook_is_left_alone(tmp_path: Path) -> None:
+    run("git", "init", "other", cwd=tmp_path)
+    other = tmp_path / "other" / ".git"
+    variables = {"GIT_DIR": str(other), "GIT_INDEX_FILE": str(other / "index")}
+    done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path, **variables)
+    assert "It is a git repository with a first commit." in done.stdout
+    assert not (other / "index").exists()
+    assert (tmp_path / PROJECT / ".git" / "index").exists()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 from typing import Any
 
@@ -106,3 +107,12 @@ def test_shell_commands_reach_the_job_through_hydra_unchanged() -> None:
         ).stdout
 
     assert output(evaluated["setup"][0]) == output(commands) == "loaded python/3\nit's \\${NAME}\n"
+
+
+def test_strict_shell_commands_fail_no_job() -> None:
+    """`set -euo pipefail` is how careful people begin a script."""
+    lines = [*sbatch.setup_lines("set -euo pipefail", "", "offline"), "echo $WANDB_MODE"]
+    script = "\n".join(lines)
+    environment = {"PATH": os.environ["PATH"]}
+    ended = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "offline\n"), ended.stderr

@@ -45,7 +45,7 @@ model_store(builds(models.mlp, zen_partial=True, hidden=64, alpha=1e-4), name="m
 
 # --- where outputs go ----------------------------------------------------------------------------
 
-OUTPUT_DIR = interpolated(absolute(cluster.OUTPUT_DIR))
+OUTPUT_DIR = absolute(cluster.OUTPUT_DIR)
 DIRECTORY = OUTPUT_DIR + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 SWEEP = SweepDir(dir=DIRECTORY, subdir="${hydra.job.num}")
 store(SWEEP, group="hydra/sweep", name="hpc")
@@ -71,7 +71,7 @@ CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"
 def slurm(*options: str, gpus: int = 0, debug: bool = False) -> SlurmConf:
     """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win, for jobs
     with ``gpus`` GPUs a node."""
-    text = interpolated(with_gpus(" ".join(options), gpus))
+    text = with_gpus(interpolated(" ".join(options)), gpus)
     chosen = parse_options(text) | (parse_options(text, "debug") if debug else {})
     if "no_requeue" in chosen:
         del chosen["requeue"]

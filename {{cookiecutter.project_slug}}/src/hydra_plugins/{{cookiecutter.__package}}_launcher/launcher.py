@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -137,7 +138,13 @@ class SlurmLauncher(_Launcher, stock.SlurmLauncher):
         from ._executor import SlurmExecutor
 
         parameters = dict(self.params)
-        return SlurmExecutor(parameters.pop("submitit_folder"), **parameters)
+        folder = parameters.pop("submitit_folder")
+        if re.search(r"[%\\]", folder):
+            raise CompactHydraException(
+                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
+                "choose another directory with hydra.sweep.dir="
+            )
+        return SlurmExecutor(folder, **parameters)
 
     def _submit(
         self, executor: submitit.Executor, calls: Sequence[Any], running: int

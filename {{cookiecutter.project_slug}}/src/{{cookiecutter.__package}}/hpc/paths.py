@@ -10,9 +10,9 @@ VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 
 def absolute(path: str) -> str:
-    """``path`` with ``~`` as ``$HOME``; a relative one lies in the repository."""
-    path = re.sub(r"^~(?=/|$)", "$HOME", path)
-    return path if path.startswith(("/", "$")) else str(REPOSITORY / path)
+    """``path`` with its variables `interpolated`; a relative one lies in the repository."""
+    path = interpolated(re.sub(r"^~(?=/|$)", "$HOME", path))
+    return path if path.startswith(("/", "${")) else f"{REPOSITORY}/{path}"
 
 
 def interpolated(text: str) -> str:

@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import logging
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -116,7 +117,9 @@ def _refusing() -> Iterator[None]:
     except OmegaConfBaseException as error:
         complaint = str(error).partition("\n")[0]
         variable = re.search("Environment variable '(.*)' not found", complaint)
-        sys.exit(f"cluster.py: {f'${variable[1]} is not set: export it' if variable else complaint}")
+        if variable:
+            complaint = f"${variable[1]} is not set: export it"
+        sys.exit(f"cluster.py: {complaint}")
     except OSError as error:
         sys.exit(f"OUTPUT_DIR in cluster.py: {error}")
 

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from .paths import absolute, interpolated
+from .paths import absolute
 
 # Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
 FIELDS = {
@@ -43,9 +43,11 @@ def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
 
 def srun_arguments(text: str) -> list[str]:
     """The options of ``text`` that are srun's, as it takes them."""
-    options = parse_options(text, "srun").items()
-    names = {name: f"--{name.replace('_', '-')}" for name, _ in options}
-    return [names[name] if value is True else f"{names[name]}={value}" for name, value in options]
+    arguments = []
+    for name, value in parse_options(text, "srun").items():
+        argument = f"--{name.replace('_', '-')}"
+        arguments += [argument if value is True else f"{argument}={value}"] if value else []
+    return arguments
 
 
 def with_gpus(text: str, number: int) -> str:
@@ -70,9 +72,11 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
             continue
         field = ALIASES.get(name, name)
         kind = FIELDS.get(field)
+        if kind is int and value != "" and not re.fullmatch("[0-9]+", str(value)):
+            kind = None
         if kind and value == "":
             fields[field] = None
-        elif kind is None or value is True or (kind is int and not str(value).isdigit()):
+        elif kind is None or value is True:
             additional[name] = value or None
         else:
             fields[field] = kind(value)
@@ -109,9 +113,10 @@ def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
         lines.append(f"source {_in_shell(venv)} || exit 1")
     return [
         *lines,
-        f'test -n "$WANDB_MODE" || export WANDB_MODE={wandb_mode}',
+        # With printenv, since `set -u` of the site's commands makes an error of a variable that is not set.
+        f'test -n "$(printenv WANDB_MODE)" || export WANDB_MODE={wandb_mode}',
         # Since Slurm 22.05 srun does not take its CPUs from the options of the batch script.
-        'test -z "$SLURM_CPUS_PER_TASK" || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+        'test -z "$(printenv SLURM_CPUS_PER_TASK)" || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
     ]
 
 
@@ -126,5 +131,5 @@ def _without_interpolation(commands: str) -> str:
 def _in_shell(venv: str) -> str:
     """The venv's activate script in quotes, in which the shell evaluates nothing; Hydra's
     interpolations stand for variables."""
-    escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", absolute(venv))
-    return f'"{interpolated(escaped)}/bin/activate"'
+    path = re.sub(r'([\\"`]|\$(?!\{oc\.env:))', r"\\\1", absolute(venv))
+    return f'"{path}/bin/activate"'
