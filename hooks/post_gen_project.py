@@ -139,11 +139,11 @@ def finish(venv: str, unset: list[str]) -> list[str]:
         outcome, left = install(venv, unset, commands)
     except (Exception, KeyboardInterrupt) as error:
         outcome = f"{'Interrupted' if isinstance(error, KeyboardInterrupt) else error}; to go on:"
-        left, git_left = [*git_left, *PREPARE, *commands], []
+        left, line = commands, [CD, *git_left, *PREPARE, *commands]
     else:
-        left = [*PREPARE, *left] if left else []
-    say("\n  ".join([outcome, *([" && ".join([CD, *left])] if left else [])]))
-    return [*git_left, *SETUP, *([] if VENV else commands)]
+        line = [CD, *PREPARE, *left]
+    say("\n  ".join([outcome, " && ".join(line)] if left else [outcome]))
+    return [*git_left, *SETUP, *left, *([] if VENV else commands)]
 
 
 def main() -> None:
