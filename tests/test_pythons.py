@@ -8,9 +8,9 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, given, settings
+import test_answers
 from running import TEMPLATE, TOOLS, cookiecutter, run
-from test_answers import DEFAULTS, answers
+from test_answers import DEFAULTS
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 OWN = f"3.{sys.version_info.minor}"
@@ -56,13 +56,11 @@ def drawn() -> list[Answers]:
     """As the property test draws them, with several odd ones."""
     found: list[Answers] = []
 
-    @settings(max_examples=100, phases=[Phase.generate], database=None)
-    @given(answers())
     def draw(odd: Answers) -> None:
         if sum(answer != DEFAULTS[name] for name, answer in odd.items()) > 3:
             found.append(odd)
 
-    draw()
+    test_answers.drawn(draw, number=100, start=3)
     return found
 
 
