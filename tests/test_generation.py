@@ -12,6 +12,20 @@ PROJECT = "hpc-experiment"
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 DEFAULTS = {name: answer for name, answer in QUESTIONS.items() if not name.startswith("_")}
 DEFAULTS["project_slug"] = PROJECT
+PLAIN_FACTS = {
+    "GPU_PARTITION": "gpu",
+    "GPUS_PER_NODE": 4,
+    "GPU_REQUEST": "gres=gpu:{n}",
+    "CPU_PARTITION": "cpu",
+    "ACCOUNT": "",
+    "GPU_SBATCH": "",
+    "CPU_SBATCH": "",
+    "SETUP_COMMANDS": "",
+    "VENV_PATH": ".venv",
+    "OUTPUT_DIR": "outputs",
+    "WANDB_MODE": "offline",
+    "SIGNAL_POLICY": "checkpoint",
+}
 
 
 def facts(project: Path) -> dict[str, object]:
@@ -25,20 +39,7 @@ def test_enter_is_a_good_answer_to_every_question(tmp_path: Path) -> None:
     done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     project = tmp_path / PROJECT
-    assert facts(project) == {
-        "GPU_PARTITION": "gpu",
-        "GPUS_PER_NODE": 4,
-        "GPU_REQUEST": "gres=gpu:{n}",
-        "CPU_PARTITION": "cpu",
-        "ACCOUNT": "",
-        "GPU_SBATCH": "",
-        "CPU_SBATCH": "",
-        "SETUP_COMMANDS": "",
-        "VENV_PATH": ".venv",
-        "OUTPUT_DIR": "outputs",
-        "WANDB_MODE": "offline",
-        "SIGNAL_POLICY": "checkpoint",
-    }
+    assert facts(project) == PLAIN_FACTS
     log = run("git", "log", "--format=%s", cwd=project).stdout
     assert log == "Start HPC Experiment from hpc-hydra-template\n"
     assert run("git", "status", "--porcelain", cwd=project).stdout == ""

@@ -16,20 +16,13 @@ import yaml
 from pre_prompt import output_directory, scratch
 from running import TEMPLATE, Ended, cookiecutter, environment, run
 from slurm_defaults import accounts, gpus, improve, minutes
-from test_generation import PROJECT, facts
+from test_generation import PLAIN_FACTS, PROJECT, facts
 
 HOOK = TEMPLATE / "hooks" / "pre_prompt.py"
 RECORDED = TEMPLATE / "tests" / "sinfo"
-PLAIN = {
-    "GPU_PARTITION": "gpu",
-    "GPUS_PER_NODE": 4,
-    "GPU_REQUEST": "gres=gpu:{n}",
-    "CPU_PARTITION": "cpu",
-    "ACCOUNT": "",
-    "GPU_SBATCH": "",
-    "CPU_SBATCH": "",
-    "OUTPUT_DIR": "outputs",
-}
+# What does not come from the place.
+CONSTANT = ("SETUP_COMMANDS", "VENV_PATH", "WANDB_MODE", "SIGNAL_POLICY")
+PLAIN = {name: fact for name, fact in PLAIN_FACTS.items() if name not in CONSTANT}
 
 
 def recorded(version: str) -> dict[str, str]:

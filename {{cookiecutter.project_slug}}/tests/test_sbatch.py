@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from {{ cookiecutter.__package }}.hpc import sbatch
+from {{ cookiecutter.__package }}.hpc import paths, sbatch
 
 
 def test_options_become_fields_of_the_launcher_where_it_has_them() -> None:
@@ -84,6 +84,16 @@ def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == (
         f"{path}/bin/activate"
     )
+
+
+def test_a_repository_whose_own_path_looks_like_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no answer, so nothing in it stands for anything."""
+    monkeypatch.setattr(paths, "REPOSITORY", "/a$HOME b")
+    assert OmegaConf.create([paths.absolute("outputs")])[0] == "/a$HOME b/outputs"
+    line = str(OmegaConf.create(sbatch.setup_lines("", ".venv", "offline"))[0])
+    script = line.replace("source", "printf %s", 1)
+    printed = subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout
+    assert printed == "/a$HOME b/.venv/bin/activate"
 
 
 def test_a_venv_below_an_unset_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

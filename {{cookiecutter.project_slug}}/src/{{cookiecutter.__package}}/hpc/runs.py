@@ -34,7 +34,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from . import signals, squeue
 from .files import write_atomically
-from .paths import REPOSITORY, absolute, interpolated
+from .paths import REPOSITORY, absolute
 from .ranks import rank
 
 log = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ def main() -> None:
         from ..cluster import OUTPUT_DIR
 
         with _refusing():
-            base = Path(OmegaConf.create([interpolated(absolute(OUTPUT_DIR))])[0])
+            base = Path(OmegaConf.create([absolute(OUTPUT_DIR)])[0])
         directory = max(base.glob(f"*/*/{SWEEP}"), default=base / SWEEP).parent
     if not states(directory):
         sys.exit(f"no runs in {directory}")
