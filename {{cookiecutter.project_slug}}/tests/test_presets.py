@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize
 from hydra.core.plugins import Plugins
+from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
@@ -157,3 +158,10 @@ def test_the_first_line_of_a_job_script_can_be_chosen(tmp_path: Path, srun: None
     assert script.startswith("#!/bin/bash -l\n")
     assert script.count("#!") == 1
     assert "\nmodule load python\n" in script
+
+
+def test_a_directory_whose_name_means_something_to_sbatch_is_refused(srun: None) -> None:
+    """The logs would lie elsewhere."""
+    config = composed(WITHOUT_FACTS, "hydra.sweep.dir='/x/50%j'")
+    with pytest.raises(CompactHydraException, match="choose another directory"):
+        executor_of(config)
