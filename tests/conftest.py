@@ -15,6 +15,11 @@ VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH":
 JobScripts = Callable[[Path], dict[str, str]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test first, so that at the end not all wait for it."""
+    items.sort(key=lambda item: item.name != "test_demo")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Project, Ended]:
     """Generated with the default answers, and installed by the generator with pip: takes a minute,

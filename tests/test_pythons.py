@@ -115,7 +115,8 @@ def test_a_repository_of_odd_answers(
         [uv, "venv", "--quiet", "--python", python, venv],
         [uv, "pip", "install", "--quiet", "--python", venv, "--editable", ".[dev]"],
         [f"{venv}/bin/ruff", "check"],
-        [f"{venv}/bin/pytest", "-q"],
+        [f"{venv}/bin/pytest", "-q", "-m", "not slow"],
+        [f"{venv}/bin/pytest", "-q", "tests/test_command.py", "-k", "a_sweep_fails or tab"],
     ):
         done = run(*command, cwd=project)
         assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import JobScripts
 from running import TEMPLATE, cookiecutter
+from test_generation import facts
 
 SITES = TEMPLATE / "tests" / "sites"
 # What the launcher writes for any cluster.
@@ -77,9 +78,18 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
     )
     assert done.returncode == 0, done.stderr
     scripts = job_scripts(tmp_path / "hpc-experiment")
-    assert {name: header(script) for name, script in scripts.items()} == {
-        name: directives(text) for name, text in DIRECTIVES[site].items()
-    }
+    headers = {name: header(script) for name, script in scripts.items()}
+    packed = headers.pop("hpc_gpu_packed")
+    assert headers == {name: directives(text) for name, text in DIRECTIVES[site].items()}
+    # A rank for each GPU, and for each rank what a job of one GPU has.
+    gpus = facts(tmp_path / "hpc-experiment")["GPUS_PER_NODE"]
+    per_rank = {each for each in headers["hpc_debug"] if each.startswith("--cpus-per-task=")}
+    if site == "archer2":
+        assert f" --ntasks={gpus} --cpus-per-task=1 " in scripts["hpc_gpu_packed"]
+    else:
+        per_rank.add(f"--ntasks-per-node={gpus}")
+    own = ("--ntasks-per-node=", "--cpus-per-task=")
+    assert packed == per_rank | {each for each in headers["hpc_gpu"] if not each.startswith(own)}
     srun = scripts["hpc_gpu"].rpartition("\nsrun ")[2]
     if site == "archer2":
         assert " --ntasks=1 --cpus-per-task=1 " in srun

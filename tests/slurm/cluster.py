@@ -66,12 +66,14 @@ AccountingStoragePort={database_port}
 # To its server accounting goes through munge with this socket, and not with that of AuthInfo.
 AccountingStoragePass={directory}/munge.socket
 AccountingStorageTRES=gres/gpu
-AccountingStorageEnforce=associations{enforce}
+AccountingStorageEnforce=associations,limits{enforce}
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=100
 JobRequeue=1
+# Elements of an array count, and so do jobs that have ended lately. 10000, were it not for this.
+MaxJobCount=100000
 KillWait=10
 ReturnToService=2
 # All tasks of a preempted job get CONT and TERM at once, and KILL after KillWait; a GraceTime would give

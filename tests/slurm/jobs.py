@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def record(path: Path) -> Any:
 def job_of(sweep: Path) -> str:
     """Id of the job, or of the array, that a sweep was submitted as; blank before."""
     runs = record(sweep / "sweep.json").get("runs")
-    return str(runs[0]["job_id"]).partition("_")[0] if runs else ""
+    return str(runs[0]["job_id"] or "").partition("_")[0] if runs else ""
 
 
 def slurm(project: Project, *command: str) -> str:
@@ -30,8 +31,9 @@ def slurm(project: Project, *command: str) -> str:
     return done.stdout
 
 
-def accounting(project: Project, job: str) -> list[dict[str, str]]:
-    """What sacct says of each element of a job array, once it knows the end of all."""
+def accounting(project: Project, job: str, elements: int = 1) -> list[dict[str, str]]:
+    """What sacct says of each element of a job array, once it knows the end of all: it hears of them one
+    after another."""
     names = ["JobID", "JobName", "State", "Partition", "Account", "QOS", "AllocTRES", "Timelimit"]
     rows: list[dict[str, str]] = []
 
@@ -40,7 +42,7 @@ def accounting(project: Project, job: str) -> list[dict[str, str]]:
         query = ("--allocations", "--parsable2", "--noheader", f"--format={','.join(names)}")
         lines = slurm(project, "sacct", *query, f"--jobs={job}").splitlines()
         rows = [dict(zip(names, line.split("|"), strict=True)) for line in lines]
-        return bool(rows) and all(row["State"].split()[0] in OVER for row in rows)
+        return len(rows) >= elements and all(row["State"].split()[0] in OVER for row in rows)
 
     wait_until(over)
     return rows
@@ -52,12 +54,16 @@ def job_script(project: Project, job: str) -> str:
 
 
 def process_of(sweep: Path) -> int:
-    """The process of a sweep's only run."""
+    """The process that supervises a sweep's only run."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().decode().split("\0")
-        if "submitit.core._submit" in words and f"{sweep}/jobs" in words and "srun" not in words:
-            return int(path.parent.name)
-    raise AssertionError(f"no run of {sweep} has a process")
+        with suppress(OSError):
+            words = path.read_text().split("\0")
+            if f"{sweep}/jobs/submission_0.pkl" in words and "srun" not in words:
+                parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+                found[int(path.parent.name)] = int(parent)
+    (supervisor,) = (process for process, parent in found.items() if parent not in found)
+    return supervisor
 
 
 def wait_until(

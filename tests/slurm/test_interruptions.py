@@ -30,7 +30,7 @@ def sweeping(
 ) -> Iterator["subprocess.Popen[str]"]:
     """A sweep of one slow run, up to its first epoch."""
     process = project.start(
-        *overrides, f"epochs={EPOCHS}", "model._target_=probe_models.slow_mlp",
+        f"epochs={EPOCHS}", *overrides, "model._target_=probe_models.slow_mlp",
         f"hydra.sweep.dir={directory}",
     )  # fmt: skip
     try:
@@ -54,7 +54,8 @@ def test_a_time_limit(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> 
     assert (tmp_path / "0" / "metrics.csv").read_text() == uninterrupted
     (row,) = accounting(on_slurm, job_of(tmp_path))
     assert row["State"] == "COMPLETED"
-    assert len(list(tmp_path.glob("0/wandb/offline-run-*"))) == 1 + restarts
+    # W&B may not have been there yet when a warning came.
+    assert 2 <= len(list(tmp_path.glob("0/wandb/offline-run-*"))) <= 1 + restarts
 
 
 def test_preemption(on_slurm: Project, tmp_path: Path, uninterrupted: str) -> None:
@@ -87,7 +88,7 @@ def test_a_cancelled_job_is_not_requeued(on_slurm: Project, tmp_path: Path) -> N
         slurm(on_slurm, "scancel", job_of(tmp_path))
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 1
-    assert "run 0 stopped: SIGTERM; Slurm did not requeue the job" in output
+    assert "run 0 stopped: SIGTERM; not requeued: CANCELLED" in output
     (row,) = accounting(on_slurm, job_of(tmp_path))
     assert row["State"].startswith("CANCELLED")
     assert (tmp_path / "0" / "checkpoint.pkl").exists()

@@ -17,7 +17,7 @@ def test_hpc_gpu(on_slurm: Project, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     job = job_of(tmp_path)
-    rows = accounting(on_slurm, job)
+    rows = accounting(on_slurm, job, 6)
     assert [row["JobID"] for row in rows] == [f"{job}_{number}" for number in range(6)]
     for number, row in enumerate(rows):
         assert row["State"] == "COMPLETED"
@@ -75,7 +75,7 @@ def test_a_failed_run_fails_alone(on_slurm: Project, tmp_path: Path) -> None:
         on_slurm, tmp_path, "+setup=hpc_batch", "model=logistic", "lr=0.1,-1,0.01", "epochs=1"
     )
     assert done.returncode == 1
-    states = [row["State"] for row in accounting(on_slurm, job_of(tmp_path))]
+    states = [row["State"] for row in accounting(on_slurm, job_of(tmp_path), 3)]
     assert states == ["COMPLETED", "FAILED", "COMPLETED"]
     runs = [record(tmp_path / str(number) / "run.json") for number in range(3)]
     assert [run["state"] for run in runs] == states

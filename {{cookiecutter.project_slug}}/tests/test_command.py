@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,10 +141,14 @@ def test_tab_completes_presets() -> None:
 
 
 def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_path: Path) -> None:
-    ended = command("+setup=local", "model=logistic", "lr=0.1,-1", "epochs=1", "-m")
+    options = ("model=logistic", "lr=0.1,-1", "epochs=1", "-m")
+    ended = command("+setup=local", *options, FORCE_COLOR="1")  # as on a terminal
     sweep = tmp_path / "sweep"
     assert ended.returncode == 1
     assert "1 of 2 runs failed" in ended.stderr
+    assert "Error executing job" not in ended.stderr  # Hydra's words, after all has been said
+    assert re.search(r"\d of 2: \d pending, \d running, \d done, \d failed", ended.stderr)
+    assert "run 1 failed: " in ended.stderr
     assert "run 1 failed" in ended.stdout
 
     completed, failed = (record(sweep / number / "run.json") for number in "01")
@@ -157,6 +163,26 @@ def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_pa
     assert f"log: {log}" in ended.stdout
     assert "InvalidParameterError" in log.read_text()
     assert (sweep / "0" / f"{configs.NAME}.log").exists()
+
+
+def test_the_command_again_does_what_is_left(command: Command, tmp_path: Path) -> None:
+    """Results of complete runs come from their records, even if that is all that is left of them."""
+    options = ("+setup=local", "model=logistic", "lr=0.1,0.01", "epochs=1")
+    assert command(*options).returncode == 0
+    sweep = tmp_path / "sweep"
+    shutil.rmtree(sweep / "1")
+    for path in (sweep / "jobs").glob("run_*"):
+        path.unlink()
+    again = command(*options)
+    assert again.returncode == 0, again.stderr
+    assert "1 to submit" in again.stdout
+    records = [record(sweep / number / "run.json") for number in "01"]
+    assert [each["state"] for each in records] == ["COMPLETED", "COMPLETED"]
+    assert records[0]["end"] <= records[1]["start"]
+
+    changed = command(*options[:-1], "epochs=2")
+    assert changed.returncode == 1
+    assert "has a sweep of other overrides" in changed.stderr
 
 
 def end_group(leader: int) -> None:
@@ -207,10 +233,12 @@ def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(
 
 
 def process_of(sweep: Path) -> int:
-    """The process that runs the sweep's only run."""
-    folder = str(sweep / "jobs")
+    """The process that supervises the sweep's only run."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_text().split("\0")
-        if "submitit.core._submit" in words and folder in words:
-            return int(path.parent.name)
-    raise AssertionError(f"no process works in {folder}")
+        with suppress(OSError):
+            if f"{sweep}/jobs/submission_0.pkl" in path.read_text().split("\0"):
+                parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+                found[int(path.parent.name)] = int(parent)
+    (supervisor,) = (process for process, parent in found.items() if parent not in found)
+    return supervisor

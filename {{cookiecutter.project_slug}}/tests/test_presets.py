@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from hydra import compose, initialize
 from hydra.core.plugins import Plugins
-from hydra.errors import CompactHydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from {{ cookiecutter.__package }} import cluster, configs
 from {{ cookiecutter.__package }}.hpc import sbatch
+from {{ cookiecutter.__package }}.hpc.runs import LauncherError
 
 PRESETS = [name for group, name in configs.store["setup"]]
 WITHOUT_FACTS = "hydra/launcher={{ cookiecutter.__package }}_slurm"
@@ -136,6 +136,38 @@ def test_lines_can_be_left_out_and_options_moved_to_srun(tmp_path: Path, srun: N
 
 
 @pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("nodelist=node1", "#SBATCH --nodelist=node1"),
+        ("exclusive=true", "#SBATCH --exclusive"),
+        ("exclusive=user", "#SBATCH --exclusive=user"),
+        ("dependency='afterok:7'", "#SBATCH --dependency=afterok:7"),
+        ("mail_type=END", "#SBATCH --mail-type=END"),
+        ("mail_user=me@example.org", "#SBATCH --mail-user=me@example.org"),
+        ("mem_gb=1.5", "#SBATCH --mem=1536MB"),
+        ("mem_gb=2", "#SBATCH --mem=2GB"),
+        ("exclusive=false", ""),
+    ],
+)
+def test_fields_that_the_stock_launcher_lacks(
+    override: str, line: str, tmp_path: Path, srun: None
+) -> None:
+    directory = f"hydra.sweep.dir='{tmp_path}'"
+    plain = job_script(composed(WITHOUT_FACTS, directory)).splitlines()
+    script = job_script(composed(WITHOUT_FACTS, directory, f"hydra.launcher.{override}"))
+    assert [each for each in script.splitlines() if each not in plain] == ([line] if line else [])
+
+
+def test_python_and_srun_can_be_chosen(tmp_path: Path, srun: None) -> None:
+    directory = f"hydra.sweep.dir='{tmp_path}'"
+    options = ("hydra.launcher.python='container run python'", "hydra.launcher.use_srun=false")
+    executor = executor_of(composed(WITHOUT_FACTS, directory, *options))
+    assert executor.python == "container run python"
+    assert "\nsrun " not in executor._make_submission_file_text("true", "id")
+    assert executor._num_tasks() == 1
+
+
+@pytest.mark.parametrize(
     ("override", "ranks"),
     [
         ("hydra.launcher.nodes=2", 2),
@@ -163,5 +195,5 @@ def test_the_first_line_of_a_job_script_can_be_chosen(tmp_path: Path, srun: None
 def test_a_directory_whose_name_means_something_to_sbatch_is_refused(srun: None) -> None:
     """The logs would lie elsewhere."""
     config = composed(WITHOUT_FACTS, "hydra.sweep.dir='/x/50%j'")
-    with pytest.raises(CompactHydraException, match="choose another directory"):
+    with pytest.raises(LauncherError, match="choose another directory"):
         executor_of(config)

@@ -21,7 +21,7 @@ def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x"])
 def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
     """They compose their config from overrides, in which quotes and backslashes have a meaning."""
-    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": []}, "launcher": {}}
+    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": [], "task": []}, "launcher": {}}
     config = OmegaConf.create({"hydra": {**task, "sweep": {"dir": str(tmp_path / name)}}})
     runs.RecordCallback().on_multirun_start(config)
     with initialize(version_base="1.3", config_path=None):
@@ -53,12 +53,15 @@ def test_the_table_shows_runs_in_every_state(
     runs.record_sweep(
         tmp_path,
         "local",
+        [],
         [
             {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
             for number, own in enumerate(overrides)
         ],
     )
     (tmp_path / "0").mkdir()
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "1").touch()
     runs.write(tmp_path / "0" / runs.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765})
     runs.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
     monkeypatch.setattr(sys, "argv", ["runs", str(tmp_path)])
@@ -70,7 +73,7 @@ def test_the_table_shows_runs_in_every_state(
 
 
 def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
-    runs.record_sweep(tmp_path, "local", [])
+    runs.record_sweep(tmp_path, "local", ["lr=1,2"], [])
     sweep = json.loads((tmp_path / runs.SWEEP).read_text())
     assert "pytest" in sweep["command"]
     assert {"git_commit", "git_clean", "start", "runs"} < sweep.keys()
@@ -82,6 +85,7 @@ def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
     [
         ({"7_0": "RUNNING", "7_1": "PENDING"}, ["RUNNING", "PENDING"]),
         ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
+        ({"7_0": "TIMEOUT", "7_1": "PENDING"}, ["LOST", "PENDING"]),
         ({}, ["LOST", "LOST"]),
         (None, ["RUNNING", "PENDING"]),
     ],
@@ -94,16 +98,25 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
         {"number": number, "overrides": [], "job_id": f"7_{number}", "log": None}
         for number in range(2)
     ]
-    runs.record_sweep(tmp_path, "slurm", [*own, {"number": 2, "overrides": [], "job_id": None}])
+    unsubmitted = {"number": 2, "overrides": [], "job_id": None}
+    runs.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
-    runs.write(tmp_path / "0" / runs.RUN, {"state": "RUNNING"})
+    runs.write(tmp_path / "0" / runs.RUN, {"state": "RUNNING", "job_id": "7_0"})
     monkeypatch.setattr(runs.squeue, "states", lambda: queue)
     assert [run["state"] for run in runs.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
 
 def test_stopped_and_not_requeued_stays_stopped(tmp_path: Path) -> None:
     runs.write(tmp_path / runs.RUN, {"state": "STOPPED", "error": "SIGTERM"})
-    runs.record_end(tmp_path, [], "7", "the job ended without a result")
+    runs.record_end(tmp_path, [], "7", "CANCELLED")
     record = runs.read(tmp_path / runs.RUN)
     assert record["state"] == "STOPPED"
-    assert record["error"] == "SIGTERM; Slurm did not requeue the job"
+    assert record["error"] == "SIGTERM; not requeued: CANCELLED"
+
+
+def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
+    run = {"number": 0, "overrides": [], "job_id": "8_0", "log": None}
+    runs.record_sweep(tmp_path, "local", [], [run])
+    (tmp_path / "0").mkdir()
+    runs.write(tmp_path / "0" / runs.RUN, {"state": "FAILED", "job_id": "7_0", "error": "memory"})
+    assert [run["state"] for run in runs.states(tmp_path)] == ["PENDING"]

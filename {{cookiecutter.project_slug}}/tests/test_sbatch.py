@@ -18,7 +18,8 @@ def test_options_become_fields_of_the_launcher_where_it_has_them() -> None:
         "mem_gb": 40,
         "cpus_per_task": 6,
         "timeout_min": 36 * 60,
-        "additional_parameters": {"exclusive": True},
+        "exclusive": True,
+        "additional_parameters": {},
     }
 
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from .configs import Config, store
 from .hpc import command_line, signals
+from .hpc.composing import share_config_store
 from .task import train
 
 
@@ -31,6 +32,7 @@ def run(cfg: DictConfig) -> object:
 def main() -> None:
     """Entry point of ``python -m {{ cookiecutter.__package }}`` and of ``{{ cookiecutter.project_slug }}``."""
     sys.argv[1:] = command_line.prepared(sys.argv[1:])
+    share_config_store()
     store.add_to_hydra_store()
     run()
 

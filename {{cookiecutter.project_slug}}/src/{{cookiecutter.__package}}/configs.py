@@ -16,7 +16,15 @@ from hydra_zen import ZenField, ZenStore, builds, make_config
 from . import cluster, models
 from .hpc.paths import absolute, interpolated
 from .hpc.runs import RecordCallback
-from .hpc.sbatch import launcher_fields, parse_options, setup_lines, srun_arguments, with_gpus
+from .hpc.sbatch import (
+    launcher_fields,
+    packed,
+    parse_options,
+    python_of,
+    setup_lines,
+    srun_arguments,
+    with_gpus,
+)
 from .hpc.signals import Policy
 from .hpc.tracking import WandbCallback
 from .task import train
@@ -68,16 +76,19 @@ GPU_JOB = f"{COMMON} partition={cluster.GPU_PARTITION} {cluster.GPU_REQUEST} {cl
 CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"
 
 
-def slurm(*options: str, gpus: int = 0, debug: bool = False) -> SlurmConf:
+def slurm(*options: str, gpus: int = 0, pack: bool = False, debug: bool = False) -> SlurmConf:
     """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win, for jobs
-    with ``gpus`` GPUs a node."""
-    text = with_gpus(interpolated(" ".join(options)), gpus)
+    with ``gpus`` GPUs a node; with ``pack`` for as many runs at a time, of one GPU each."""
+    text = interpolated(" ".join(options))
+    text = with_gpus(packed(text, gpus) if pack else text, gpus)
     chosen = parse_options(text) | (parse_options(text, "debug") if debug else {})
     if "no_requeue" in chosen:
         del chosen["requeue"]
     return SlurmConf(
         **launcher_fields(chosen),
         srun_args=srun_arguments(text),
+        runs_per_job=gpus if pack else 1,
+        python=python_of(cluster.VENV_PATH),
         setup=setup_lines(cluster.SETUP_COMMANDS, cluster.VENV_PATH, cluster.WANDB_MODE),
         max_num_timeout=20,  # times that a run may be requeued because its time was over
     )
@@ -87,6 +98,8 @@ launcher_store = store(group="hydra/launcher")
 launcher_store(slurm("time=180", CPU_JOB), name="slurm_batch")
 if cluster.GPUS_PER_NODE:
     launcher_store(slurm("time=30", GPU_JOB, gpus=cluster.GPUS_PER_NODE), name="slurm_gpu")
+    all_gpus = slurm("time=30", GPU_JOB, gpus=cluster.GPUS_PER_NODE, pack=True)
+    launcher_store(all_gpus, name="slurm_gpu_packed")
     debug = slurm("time=5", GPU_JOB, gpus=1, debug=True)
 else:
     debug = slurm("time=5", CPU_JOB, debug=True)
@@ -104,7 +117,12 @@ def preset(launcher: str) -> dict[str, Any]:
     what the command line chose before it.
     """
     return {
-        "defaults": [{"/hydra/sweep": "hpc"}, "_self_", {"override /hydra/launcher": launcher}],
+        "defaults": [
+            {"/hydra/sweep": "hpc"},
+            "_self_",
+            {"override /hydra/launcher": launcher},
+            {"override /hydra/sweeper": "{{ cookiecutter.__package }}"},
+        ],
         "hydra": {"mode": "MULTIRUN"},
     }
 
@@ -113,5 +131,6 @@ setup_store = store(group="setup", package="_global_")
 setup_store(preset("slurm_batch"), name="hpc_batch")
 if cluster.GPUS_PER_NODE:
     setup_store(preset("slurm_gpu"), name="hpc_gpu")
+    setup_store(preset("slurm_gpu_packed"), name="hpc_gpu_packed")
 setup_store(preset("slurm_debug"), name="hpc_debug")
 setup_store(preset("local"), name="local")

@@ -5,29 +5,42 @@ The underscore keeps Hydra, which looks for plugins at every start, from importi
 
 from __future__ import annotations
 
-import copy
-import uuid
-from collections.abc import Sequence
+import os
+import re
+import subprocess
 from typing import Any
 
 import submitit
-from submitit.core.utils import DelayedSubmission, JobPaths
+
+# Of the job in which this process runs, as far as it is in one: no business of the jobs that it submits.
+JOBS_OWN = re.compile(
+    r"(SLURM_(?!CONF)|SRUN_|SUBMITIT_|PMIX?_|(CUDA|HIP|ROCR)_VISIBLE_DEVICES$|GPU_DEVICE)"
+)
+
+
+class Refused(Exception):
+    """Slurm did not take a job; the text is sbatch's."""
 
 
 class SlurmExecutor(submitit.SlurmExecutor):
     """What differs from submitit's: a parameter that is None has no line in the job script, and
     `setup` may begin with the script's own first line."""
 
-    def __init__(self, folder: str, max_num_timeout: int, **parameters: Any) -> None:
+    def __init__(
+        self, folder: str, max_num_timeout: int, python: str | None, **parameters: Any
+    ) -> None:
         """``parameters`` have the launcher's names."""
-        super().__init__(folder, max_num_timeout)
+        super().__init__(folder, max_num_timeout, python=python)
         if parameters["mem_gb"] is None:
             del parameters["mem_gb"]
+        parameters["exclusive"] = parameters["exclusive"] or None
         # submitit's own wckey, "submitit", is unknown to a cluster that checks wckeys.
         self.update_parameters(wckey=None, **self._convert_parameters(parameters))
 
     def _num_tasks(self) -> int:
-        """Ranks of a run: what srun is told, then what the job asks for."""
+        """Ranks of a job: what srun is told, then what the job asks for."""
+        if not self.parameters["use_srun"]:
+            return 1
         for argument in self.parameters["srun_args"] or []:
             if argument.startswith("--ntasks="):
                 return int(argument.partition("=")[2])
@@ -46,24 +59,42 @@ class SlurmExecutor(submitit.SlurmExecutor):
             lines[0] = setup[0]
         return "\n".join(lines)
 
-    def _internal_process_submissions(
-        self, delayed_submissions: Sequence[DelayedSubmission]
-    ) -> list[submitit.Job[Any]]:
-        """As submitit's, whose array would not be submitted by this class."""
-        folder = JobPaths.get_first_id_independent_folder(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        pickles = []
-        for delayed in delayed_submissions:
-            delayed.set_timeout(self.parameters["time"], self.max_num_timeout)
-            pickles.append(folder / f"{uuid.uuid4().hex}.pkl")
-            delayed.dump(pickles[-1])
-        array = copy.copy(self)
-        array.parameters = {**self.parameters, "map_count": len(pickles)}
-        first = array._submit_command(self._submitit_command_str)
-        jobs: list[submitit.Job[Any]] = [
-            self.job_class(self.folder, f"{first.job_id}_{number}", range(first.num_tasks))
-            for number in range(len(pickles))
-        ]
-        for job, path in zip(jobs, pickles, strict=True):
-            job.paths.move_temporary_file(path, "submitted_pickle")
-        return jobs
+    def submit_jobs(self, command: str, jobs: int, parallel: int) -> str:
+        """Submit an array of ``jobs`` that execute ``command``, of which ``parallel`` run at a time.
+
+        Returns:
+            The array's id. Its script is then in the folder, as ID_submission.sh.
+
+        Raises:
+            Refused: Slurm did not take it.
+        """
+        self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
+        script = self.folder / f".{os.getpid()}_submission.sh"
+        script.write_text(self._make_submission_file_text(command, ""))
+        environment = dict(os.environ)
+        if "SLURM_JOB_ID" in environment:
+            environment = {
+                name: environment[name] for name in environment if not JOBS_OWN.match(name)
+            }
+        done = subprocess.run(
+            ["sbatch", script], env=environment, capture_output=True, text=True,
+            start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
+        )  # fmt: skip
+        if done.returncode != 0:
+            script.unlink()
+            raise Refused(done.stderr.strip() or f"sbatch ended with exit code {done.returncode}")
+        job_id = self._get_job_id_from_submission_command(done.stdout)
+        script.rename(self.folder / f"{job_id}_submission.sh")
+        return job_id
+
+
+def max_jobs_per_array() -> int:
+    """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
+    try:
+        answer = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        answer = ""
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+    return max(int(size[1]) - 1 if size else 1000, 1)

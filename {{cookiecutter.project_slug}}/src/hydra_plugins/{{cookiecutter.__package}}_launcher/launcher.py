@@ -1,281 +1,275 @@
-"""The stock submitit launchers, with records, progress, and no result lost.
+"""What our launchers have in common: quick submission, records, and no result lost.
 
-What differs from them: a run whose task raises fails its job too; one failed run leaves the results
-of the others alone; a job that was killed is noticed without accounting, since `squeue` no longer
-lists it; runs and jobs are recorded in `sweep.json`; runs on this machine wait for a free core.
+What differs from the stock ones: all runs of a submission share one file of what they have in common; a job may
+hold several runs; a failed run fails its job, and leaves the results of the others alone; a sweep that
+is under way can be waited for again, and one that has ended goes on with what is not complete.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import pickle
 import re
+import shlex
 import signal
 import sys
-import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import CompactHydraException
+from hydra.utils import get_class
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 
-from {{ cookiecutter.__package }}.hpc import runs, signals, squeue
+from {{ cookiecutter.__package }}.hpc import runs as records
+from {{ cookiecutter.__package }}.hpc import source
+from {{ cookiecutter.__package }}.hpc.files import locked, write_atomically
 
-if TYPE_CHECKING:
-    import submitit
+from ._files import KILLED, Result, Run, Work, log_path, result_path, write_result
 
 log = logging.getLogger(__name__)
 
-QUEUE_EVERY_S = 30
 
+class Launcher(stock.BaseSubmititLauncher):
+    """Submits, waits, records and tells; where jobs go, its subclasses know."""
 
-class RunFailed(CompactHydraException):
-    """A run of the sweep did not complete."""
-
-
-class _Launcher(stock.BaseSubmititLauncher):
-    """What both launchers do: submit, wait, record, tell."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> JobReturn:
-        """Run in the job. Raises what the task raised, so that the job fails and logs it."""
-        job_return: JobReturn = super().__call__(*args, **kwargs)
-        if job_return.status is JobStatus.FAILED:
-            raise job_return._return_value
-        return job_return
+    directory: Path  # of the sweep
+    folder: Path  # of its jobs
+    _CANCEL: str  # command that ends jobs
+    _source: Path | None = None
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Submit a job for each list of overrides, wait for them and print the sweep's table.
+        """Submit a run for each list of overrides, wait for them and print the sweep's table.
 
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
         assert self.config is not None
-        self.directory = Path(self.config.hydra.sweep.dir)
-        state = Singleton.get_state()
-        calls = [
-            (list(overrides), "hydra.sweep.dir", number, f"job_id_for_{number}", state)
-            for number, overrides in enumerate(job_overrides, initial_job_idx)
-        ]
-        log.info("runs: %d, outputs in %s", len(calls), self.directory)
-        executor = self._make_executor()
-        self._record([], calls)
-        jobs = self._submit(executor, calls, running=0)
+        self.directory = Path(self.config.hydra.sweep.dir).absolute()
+        self.folder = Path(self.params["submitit_folder"]).absolute()
+        self._check()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if "mode" in self.config.hydra.sweep:
+            self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
+        runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
+        log.info("runs: %d, outputs in %s", len(runs), self.directory)
         try:
-            self._record(jobs, calls)
-            with _Progress(len(calls)) as progress:
-                while True:
-                    running = [job for job in jobs if not self._is_over(job)]
-                    progress.show(jobs, running)
-                    if len(jobs) == len(calls) and not running:
-                        break
-                    if new := self._submit(executor, calls[len(jobs) :], len(running)):
-                        jobs += new
-                        self._record(jobs, calls)
-                    time.sleep(0.5)
+            with _interrupt_deferred():
+                self._submit_what_is_left(runs)
+            if not self.params["wait"]:
+                print(self._how_to_go_on(runs), file=sys.stderr)
+                return [JobReturn(run.overrides, status=JobStatus.COMPLETED) for run in runs]
+            return self._wait(runs)
         except KeyboardInterrupt:
-            self._on_interrupt(jobs)
+            self._on_interrupt(runs)
             sys.exit(130)
-        returns = [self._outcome(job, call) for job, call in zip(jobs, calls, strict=True)]
-        runs.print_table(self.directory)
-        failed = [job_return for job_return in returns if job_return.status is JobStatus.FAILED]
-        for job_return in failed:
-            job_return.return_value = RunFailed(
+
+    def _check(self) -> None:
+        assert self.config is not None
+        sweeper = get_class(self.config.hydra.sweeper._target_)
+        if not self.params["wait"] and not issubclass(sweeper, BasicSweeper):
+            raise records.LauncherError(
+                f"hydra.launcher.wait=false: {sweeper.__name__} needs the results of its runs"
+            )
+
+    # --- submission ------------------------------------------------------------------------------
+
+    def _submit_what_is_left(self, runs: list[Run]) -> None:
+        """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
+        have ended without completing."""
+        try:
+            with locked(self.folder / "lock"):
+                if left := self._take_over(runs):
+                    self._record(runs)
+                    self._submit(left, runs)
+        except BlockingIOError as error:
+            raise records.LauncherError(
+                f"another command is submitting the runs of {self.directory}: repeat this in a moment"
+            ) from error
+
+    def _take_over(self, runs: list[Run]) -> list[Run]:
+        """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
+        assert self.config is not None
+        overrides = list(self.config.hydra.overrides.task)
+        records.refuse_another_sweep(self.directory, overrides, map(asdict, runs))
+        sweep = records.read(self.directory / records.SWEEP)
+        recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        there = {entry.name for entry in os.scandir(self.folder)}
+        left = []
+        for run in runs:
+            if run.number in recorded:
+                vars(run).update(recorded[run.number])
+            if run.job_id is None or not self._is_complete(run, there):
+                left.append(run)
+        if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
+            under_way = self._under_way()
+            left = [run for run in left if run.job_id not in under_way]
+        for run in left:
+            for rank in range(run.ranks):
+                for completed in (True, False):
+                    result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
+            run.job_id = run.log = None
+        if len(left) < len(runs):
+            log.info("%d to submit, the others are complete or under way", len(left))
+        return left
+
+    def _is_complete(self, run: Run, there: set[str]) -> bool:
+        paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
+        if all(path.name in there for path in paths):
+            return True
+        record = records.read(self.directory / str(run.number) / records.RUN)
+        if run.ranks > 1 or record.get("state") != "COMPLETED":
+            return False
+        returned = JobReturn(run.overrides, status=JobStatus.COMPLETED)
+        returned.return_value = record["result"]
+        write_result(self.folder, run.number, 0, run.overrides, returned)
+        return True
+
+    @abstractmethod
+    def _under_way(self) -> set[str]:
+        """The jobs that may still give a result."""
+
+    @abstractmethod
+    def _submit(self, left: list[Run], runs: list[Run]) -> None:
+        """Submit jobs for the runs that are ``left``, and record ``runs``."""
+
+    def _record(self, runs: list[Run]) -> None:
+        assert self.config is not None
+        overrides = list(self.config.hydra.overrides.task)
+        records.record_sweep(self.directory, self._EXECUTOR, overrides, map(asdict, runs))
+
+    @staticmethod
+    def _command(python: str, submission: Path, first_job: int) -> str:
+        """The shell command of the jobs whose array begins with job ``first_job`` of the submission."""
+        module = f"{__package__}._supervisor"
+        return f"{python} -u -m {module} {shlex.quote(str(submission))} {first_job}"
+
+    def _prepare(self, jobs: list[list[Run]], shared: bool, **parameters: Any) -> Path:
+        """Write what the jobs have to do and what they need for it; return that file."""
+        import cloudpickle
+
+        work = Work(
+            sweep_dir=self.directory,
+            jobs=[[(run.number, run.overrides) for run in job] for job in jobs],
+            shared=shared,
+            timeout_min=self.params["timeout_min"],
+            **parameters,
+        )
+        common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())
+        number = len(list(self.folder.glob("submission_*.pkl")))
+        path = self.folder / f"submission_{number}.pkl"
+        write_atomically(path, pickle.dumps(work) + cloudpickle.dumps(common))
+        if self.params["copy_source"] and self._source is None:
+            self._source = records.claim(self.directory / "source")
+            if not source.copy_source(self._source):
+                self._source.rmdir()
+        return path
+
+    def _python_path(self) -> str:
+        before = os.environ.get("PYTHONPATH", "")
+        copied = self._source is not None and self._source.exists()
+        return os.pathsep.join([str(self._source), *filter(None, [before])]) if copied else before
+
+    def _assign(self, job: list[Run], job_id: str, shared: bool, ranks: int) -> None:
+        alone = len(job) == 1 and not shared
+        for run in job:
+            path = log_path(self.folder, job_id, run.number, 0, alone)
+            run.job_id, run.ranks = job_id, 1 if shared else ranks
+            run.log = os.path.relpath(path, self.directory)
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from ._waiting import View, Watch, wait
+
+        watch = Watch(runs, self.folder)
+        with View(len(runs)) as view:
+            wait(watch, view, self._end_of, self._give_up)
+        returns = [self._result(run, watch.results.get(run.number, [])) for run in runs]
+        pairs = zip(runs, returns, strict=True)
+        if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
+            self._explain(killed)
+        records.print_table(self.directory)
+        failed = [result for result in returns if result.status is JobStatus.FAILED]
+        for result in failed:
+            result._return_value = records.RunFailed(
                 f"{len(failed)} of {len(returns)} runs failed, see the table above."
             )
         return returns
 
-    @abstractmethod
-    def _make_executor(self) -> submitit.Executor:
-        """With the launcher's parameters."""
-
-    @abstractmethod
-    def _submit(
-        self, executor: submitit.Executor, calls: Sequence[Any], running: int
-    ) -> list[submitit.Job[JobReturn]]:
-        """Start as many of ``calls``, in their order, as may run beside the ``running`` jobs."""
-
-    @abstractmethod
-    def _is_over(self, job: submitit.Job[JobReturn]) -> bool: ...
-
-    @abstractmethod
-    def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None: ...
-
-    def _record(self, jobs: Sequence[submitit.Job[JobReturn]], calls: Sequence[Any]) -> None:
-        """Record all runs, and the job of those that have one."""
-        records = []
-        for job, (overrides, _, number, *_) in zip_longest(jobs, calls):
-            path = job and os.path.relpath(job.task(0).paths.stdout, self.directory)
-            job_id = job and job.job_id
-            records.append(
-                {"number": number, "overrides": overrides, "job_id": job_id, "log": path}
-            )
-        runs.record_sweep(self.directory, self._EXECUTOR, records)
-
-    def _outcome(self, job: submitit.Job[JobReturn], call: Any) -> JobReturn:
-        """What rank 0 returned if all ranks of the run completed."""
-        overrides, _, number, *_ = call
-        if _has_results(job):
-            error = job.exception()
-            if error is None:
-                return job.results()[0]
-            reason = str(error)
-        else:
-            reason = f"the job ended without a result; its log ends with: {_last_line(job)}"
-        runs.record_end(self.directory / str(number), overrides, job.job_id, reason)
-        return JobReturn(overrides=overrides, status=JobStatus.FAILED)
-
-
-class SlurmLauncher(_Launcher, stock.SlurmLauncher):
-    """Submits a sweep as one job array."""
-
-    def _make_executor(self) -> submitit.Executor:
-        from ._executor import SlurmExecutor
-
-        parameters = dict(self.params)
-        folder = parameters.pop("submitit_folder")
-        if re.search(r"[%\\]", folder):
-            raise CompactHydraException(
-                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
-                "choose another directory with hydra.sweep.dir="
-            )
-        return SlurmExecutor(folder, **parameters)
-
-    def _submit(
-        self, executor: submitit.Executor, calls: Sequence[Any], running: int
-    ) -> list[submitit.Job[JobReturn]]:
-        from submitit.core.utils import FailedJobError
-
-        if not calls:
-            return []
+    def _result(self, run: Run, paths: list[Path]) -> Result:
         try:
-            jobs = executor.map_array(self, *zip(*calls, strict=True))
-        except FailedJobError as error:
-            raise CompactHydraException(f"Slurm did not take the job: {error}") from error
-        self._queue = _Queue()
-        log.info("submitted as Slurm job %s", jobs[0].job_id.partition("_")[0])
-        return jobs
+            return Result(run.overrides, paths)
+        except Exception as error:
+            log.warning("run %d: no result but that of run.json: %s", run.number, error)
+            value = records.read(self.directory / str(run.number) / records.RUN).get("result")
+            return Result(run.overrides, [], value)
 
-    def _is_over(self, job: submitit.Job[JobReturn]) -> bool:
-        return _has_results(job) or self._queue.has_left(job.job_id)
+    def _give_up(self, run: Run, reason: str) -> None:
+        log_file = self.directory / (run.log or "")
+        text = log_file.read_text(errors="replace").strip() if log_file.is_file() else ""
+        if last_line := text.rpartition("\n")[2]:
+            reason += f"; its log ends with: {last_line}"
+        for rank in range(run.ranks):
+            if not result_path(self.folder, run.number, rank, True).exists():
+                write_result(self.folder, run.number, rank, run.overrides, error=reason)
+        directory = self.directory / str(run.number)
+        records.record_end(directory, run.overrides, str(run.job_id), reason)
 
-    def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None:
-        ids = " ".join(sorted({job.job_id.partition("_")[0] for job in jobs}))
-        package = runs.__package__.partition(".")[0]
-        print(
-            "\nNo longer waiting; the jobs go on. "
-            f"Look with\n    python -m {package}.hpc.runs {self.directory}\n    squeue --me\n"
-            f"Cancel them with\n    scancel {ids}",
-            file=sys.stderr,
+    def _explain(self, killed: list[Run]) -> None:
+        """Record what else is known of why these ended."""
+
+    @abstractmethod
+    def _end_of(self, job_id: str) -> str | None:
+        """Why a job will give no more results; None if it may."""
+
+    @abstractmethod
+    def _on_interrupt(self, runs: list[Run]) -> None: ...
+
+    def _how_to_go_on(self, runs: list[Run]) -> str:
+        look = f"python -m {records.__package__}.runs {shlex.quote(str(self.directory))}"
+        again = [
+            word for word in sys.orig_argv
+            if word != "hydra.launcher.wait=false" and not word.startswith("hydra.sweep.dir=")
+        ]  # fmt: skip
+        jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
+        return (
+            f"\nThe jobs go on. Look at them with\n    {look}\n"
+            f"Wait for them, or submit what did not complete, with\n    {shlex.join(again)} {self._sweep_dir()}\n"
+            f"Cancel them with\n    {self._CANCEL} {' '.join(jobs)}"
         )
 
-
-class LocalLauncher(_Launcher, stock.LocalLauncher):
-    """Runs on this machine, at most as many at a time as its cores hold."""
-
-    def _make_executor(self) -> submitit.Executor:
-        import submitit
-
-        parameters = dict(self.params)
-        executor = submitit.AutoExecutor(parameters.pop("submitit_folder"), cluster="local")
-        executor.update_parameters(**parameters)
-        return executor
-
-    def _submit(
-        self, executor: submitit.Executor, calls: Sequence[Any], running: int
-    ) -> list[submitit.Job[JobReturn]]:
-        cores_per_run = (self.params["cpus_per_task"] or 1) * self.params["tasks_per_node"]
-        # Numerical libraries start a thread for each core of the machine unless told otherwise.
-        os.environ.setdefault("OMP_NUM_THREADS", str(self.params["cpus_per_task"] or 1))
-        places = max(len(os.sched_getaffinity(0)) // cores_per_run, 1)
-        # Ctrl-C is for the waiting process: what it starts inherits that it is ignored.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return [executor.submit(self, *call) for call in calls[: max(places - running, 0)]]
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _is_over(self, job: submitit.Job[JobReturn]) -> bool:
-        return job.done()
-
-    def _on_interrupt(self, jobs: Sequence[submitit.Job[JobReturn]]) -> None:
-        running = [job for job in jobs if not job.done()]
-        print(f"\nStopping {len(running)} runs; they save what they can.", file=sys.stderr)
-        for job in running:
-            os.kill(int(job.job_id), signal.SIGTERM)  # submitit passes it on to the run
-        deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
-        while time.monotonic() < deadline and not all(job.done() for job in running):
-            time.sleep(0.1)
-        if not all(job.done() for job in running):
-            folder = self.params["submitit_folder"]
-            print(f"Some go on; end them with\n    pkill -KILL -f {folder}", file=sys.stderr)
-        print(
-            f"To go on from there, repeat the command with\n    hydra.sweep.dir={self.directory}",
-            file=sys.stderr,
-        )
+    def _sweep_dir(self) -> str:
+        """The override that chooses this sweep's directory, for the shell."""
+        directory = str(self.directory)
+        if not re.fullmatch(r"[\w./+-]+", directory):
+            directory = QuotedString(directory, Quote.single).with_quotes()
+        return shlex.quote(f"hydra.sweep.dir={directory}")
 
 
-class _Queue:
-    """Which jobs Slurm still has, asked every QUEUE_EVERY_S seconds."""
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, when what was submitted is recorded; a second one
+    at once."""
+    received: list[int] = []
 
-    def __init__(self) -> None:
-        self._asked = time.monotonic()
-        self._answers: list[set[str]] = []
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
 
-    def has_left(self, job_id: str) -> bool:
-        """Whether the job is in neither of the last two answers: one may catch it between two states,
-        and a network file system takes its time to show the result of a job that has just ended."""
-        if time.monotonic() - self._asked > QUEUE_EVERY_S:
-            answer = squeue.states()
-            # An outage of Slurm ends no sweep.
-            self._answers = [] if answer is None else [*self._answers[-1:], set(answer)]
-            self._asked = time.monotonic()
-        return len(self._answers) == 2 and not any(job_id in jobs for jobs in self._answers)
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere a line in the log whenever a number changes."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._line = ""
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=self._console, transient=True, disable=not self._console.is_terminal,
-        )  # fmt: skip
-        self._task = self._bar.add_task("", total=total)
-        self._total = total
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def show(self, jobs: Sequence[Any], unfinished: Sequence[Any]) -> None:
-        over = len(jobs) - len(unfinished)
-        running = sum(job.task(0).paths.stdout.exists() for job in unfinished)
-        line = f"{over} of {self._total} runs over, {running} running"
-        self._bar.update(self._task, completed=over, description=line)
-        if line != self._line and not self._console.is_terminal:
-            log.info(line)
-        self._line = line
-
-
-def _has_results(job: submitit.Job[JobReturn]) -> bool:
-    return all(job.task(rank).paths.result_pickle.exists() for rank in range(job.num_tasks))
-
-
-def _last_line(job: submitit.Job[JobReturn]) -> str:
-    path = job.task(0).paths.stdout
-    text = path.read_text(errors="replace").strip() if path.exists() else ""
-    return text.rpartition("\n")[2] or "(no log)"
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt

@@ -3,9 +3,20 @@
 import re
 from pathlib import Path
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
+#: The folder that this package is imported from.
+SOURCE = Path(__file__).resolve().parents[2]
+#: In a copy of the source, the repository that it was copied from.
+COPIED_FROM = "copied_from"
+
+
+def _repository() -> Path:
+    if (SOURCE / COPIED_FROM).exists():
+        return Path((SOURCE / COPIED_FROM).read_text())
+    return SOURCE.parent if (SOURCE.parent / "pyproject.toml").exists() else Path.cwd()
+
+
 #: The repository if it was installed with `-e`, else the folder that the command is typed in.
-REPOSITORY = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() else Path.cwd()
+REPOSITORY = _repository()
 VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})", re.ASCII)
 
 

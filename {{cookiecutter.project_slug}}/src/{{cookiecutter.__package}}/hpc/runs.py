@@ -10,16 +10,14 @@ prints the table of the sweep in DIR, by default of the newest one.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import logging
-import platform
 import re
 import shlex
 import socket
-import subprocess
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -28,25 +26,31 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import signals, squeue
 from .files import write_atomically
-from .paths import REPOSITORY, absolute
+from .paths import absolute
 from .ranks import rank
+from .source import provenance
 
 log = logging.getLogger(__name__)
 
 RUN, SWEEP = "run.json", "sweep.json"
-PACKAGES = (
-    "hydra-core", "hydra-submitit-launcher", "hydra-zen", "numpy", "scikit-learn", "submitit",
-    "wandb",
-)  # fmt: skip
 COLORS = {
     "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan", "STOPPED": "yellow",
 }  # fmt: skip
+
+
+class LauncherError(CompactHydraException):
+    """The runs of a sweep cannot be launched; the message says what to do."""
+
+
+class RunFailed(LauncherError):
+    """A run of a sweep did not complete."""
 
 
 class RecordCallback(Callback):
@@ -65,6 +69,7 @@ class RecordCallback(Callback):
             directory = _directory(config, "hydra.sweep.dir")
             config.hydra.sweep.dir = str(directory)
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
+            refuse_another_sweep(directory, list(config.hydra.overrides.task))
         # Jobs compose their config anew, from these overrides.
         quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config):
@@ -111,7 +116,7 @@ class RecordCallback(Callback):
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """End the command with one line where a run has no place to be, or its job no environment."""
+    """End the command with a plain message where a run has no place to be, or its job no environment."""
     try:
         yield
     except OmegaConfBaseException as error:
@@ -122,6 +127,8 @@ def _refusing() -> Iterator[None]:
         sys.exit(f"cluster.py: {complaint}")
     except OSError as error:
         sys.exit(f"OUTPUT_DIR in cluster.py: {error}")
+    except LauncherError as error:
+        sys.exit(str(error))
 
 
 def _directory(config: DictConfig, key: str) -> Path:
@@ -165,22 +172,60 @@ def write(path: Path, record: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(record, indent=1, default=str) + "\n")
 
 
-def record_sweep(directory: Path, cluster: str, runs: Iterable[Mapping[str, Any]]) -> None:
-    """Put ``runs`` (number, overrides, job_id, log) into the `sweep.json` of ``directory``.
+def record_sweep(
+    directory: Path, cluster: str, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]]
+) -> None:
+    """Put ``runs`` (number, overrides, job_id, log, ranks) into the `sweep.json` of ``directory``.
 
     Args:
         cluster: where the jobs are: "slurm" or "local".
+        overrides: those of the whole sweep.
     """
     sweep = read(directory / SWEEP) or {
         "command": shlex.join(sys.orig_argv),
+        "overrides": list(overrides),
         "start": now(),
-        **_git(),
-        "versions": _versions(),
+        **provenance(),
         "runs": [],
     }
     numbered = {run["number"]: run for run in [*sweep["runs"], *runs]}  # a repeated run replaces
-    sweep.update(cluster=cluster, runs=list(numbered.values()))
+    sweep |= {"cluster": cluster, "host": socket.gethostname(), "runs": list(numbered.values())}
     write(directory / SWEEP, sweep)
+
+
+def refuse_another_sweep(
+    directory: Path, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]] = ()
+) -> None:
+    """Raises:
+    LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
+    """
+    sweep = read(directory / SWEEP)
+    recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
+    pairs = [(sweep.get("overrides", overrides), list(overrides))]
+    pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
+    for there, here in pairs:
+        if there != here:
+            raise LauncherError(
+                f"{directory} has a sweep of other overrides:\n    there {' '.join(there)}\n"
+                f"    here  {' '.join(here)}\nRepeat those to go on with it, or choose another "
+                "hydra.sweep.dir=. Only hydra.* may change."
+            )
+
+
+def record_result(directory: Path, job_id: str, returned: JobReturn) -> None:
+    """Write the `run.json` of a run whose app has no RecordCallback."""
+    completed = returned.status is JobStatus.COMPLETED
+    record = {
+        "state": "COMPLETED" if completed else "FAILED",
+        "overrides": list(returned.overrides or []),
+        "job_id": job_id,
+        "host": socket.gethostname(),
+        "end": now(),
+        "result": returned._return_value if completed else None,
+        "error": None if completed else repr(returned._return_value),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    write(directory / RUN, record)
 
 
 def record_end(directory: Path, overrides: Sequence[str], job_id: str, reason: str) -> None:
@@ -190,36 +235,15 @@ def record_end(directory: Path, overrides: Sequence[str], job_id: str, reason: s
         return
     end = {"state": "FAILED", "end": now(), "error": reason}
     if record.get("state") == "STOPPED":
-        end = {"error": f"{record['error']}; Slurm did not requeue the job"}
+        end = {"error": f"{record['error']}; not requeued: {reason}"}
     directory.mkdir(parents=True, exist_ok=True)
-    write(directory / RUN, {"overrides": overrides, "job_id": job_id, **record, **end})
+    write(directory / RUN, {"overrides": list(overrides), "job_id": job_id, **record, **end})
 
 
-def _git() -> dict[str, Any]:
-    def git(*arguments: str) -> str | None:
-        try:
-            return subprocess.run(
-                ["git", "-C", str(REPOSITORY), *arguments],
-                capture_output=True, text=True, check=True, timeout=30,
-            ).stdout.strip()  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
-
-    status = git("status", "--porcelain")
-    return {
-        "git_commit": git("rev-parse", "HEAD"),
-        "git_clean": None if status is None else not status,
-    }
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+def explain(directory: Path, state: str) -> None:
+    """Add to the error in `run.json` the state in which the job ended."""
+    record = read(directory / RUN)
+    write(directory / RUN, {**record, "error": f"{state}: {record.get('error')}"})
 
 
 def states(directory: Path) -> list[dict[str, Any]]:
@@ -235,12 +259,15 @@ def states(directory: Path) -> list[dict[str, Any]]:
     runs = []
     for run in sweep["runs"]:
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
-        runs.append({**state, **run, **read(directory / str(run["number"]) / RUN)})
+        record = read(directory / str(run["number"]) / RUN)
+        if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
+            record = {}  # of an earlier try
+        runs.append({**state, **run, **record})
     going_on = [run for run in runs if run["state"] in ("PENDING", "RUNNING")]
     if sweep["cluster"] == "slurm" and going_on and (queue := squeue.states()) is not None:
         for run in going_on:
-            if run["job_id"] not in queue:
-                run["state"] = "LOST"
+            if squeue.is_over(end := queue.get(run["job_id"])):
+                run |= {"state": "LOST", "error": end}
     return runs
 
 
@@ -250,17 +277,21 @@ def shown(overrides: Sequence[str]) -> str:
     return " ".join(override for override in own if not override.startswith("+setup="))
 
 
-def print_table(directory: Path) -> None:
-    """Print a line for each run of the sweep in ``directory``, and the logs of those that failed."""
+def print_table(directory: Path, rows: int = 100) -> None:
+    """Print the runs of the sweep in ``directory``, and the logs of those that failed.
+
+    Of more than ``rows`` runs, completed ones are left out.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     runs = states(directory)
+    listed = runs if len(runs) <= rows else [run for run in runs if run["state"] != "COMPLETED"]
     columns = ("run", "job", "overrides", "state", "restarts", "result")
     table = Table(*columns, box=box.SIMPLE_HEAD)
-    for run in runs:
+    for run in listed[:rows]:
         result = run.get("result")
         if isinstance(result, float):
             result = f"{result:.4g}"
@@ -272,13 +303,20 @@ def print_table(directory: Path) -> None:
             str(run.get("restarts", "")),
             Text("" if result is None else str(result)),
         )
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
-    for run in runs:
-        if run["state"] in ("FAILED", "STOPPED", "LOST"):
-            last_line = (run.get("error") or "").strip().rpartition("\n")[2]
-            log_file = directory / (run.get("log") or str(run["number"]))
-            print(f"run {run['number']} {run['state'].lower()}: {last_line}\n    log: {log_file}")
+    if listed:
+        console = Console() if sys.stdout.isatty() else Console(width=160)
+        console.print(table)
+    ended_early = [run for run in runs if run["state"] in ("FAILED", "STOPPED", "LOST")]
+    for run in ended_early[:rows]:
+        last_line = (run.get("error") or "").strip().rpartition("\n")[2]
+        log_file = directory / (run.get("log") or str(run["number"]))
+        log_text = f"log: {log_file}" if log_file.exists() else "no log"
+        print(f"run {run['number']} {run['state'].lower()}: {last_line}")
+        print(f"    {shown(run.get('overrides', []))}, {log_text}")
+    if len(listed) > rows:
+        print(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}")
+    counts = Counter(run["state"].lower() for run in runs)
+    print(f"{len(runs)} runs:", ", ".join(f"{counts[state]} {state}" for state in counts))
     print(f"outputs: {directory}")
 
 
@@ -286,7 +324,11 @@ def main() -> None:
     """Print the table of a sweep."""
     parser = argparse.ArgumentParser(description="Print the table of a sweep.")
     parser.add_argument("directory", nargs="?", type=Path, help="default: the newest sweep")
-    directory = parser.parse_args().directory
+    parser.add_argument(
+        "--rows", type=int, default=100, help="at most; of more runs, completed ones are left out"
+    )
+    arguments = parser.parse_args()
+    directory = arguments.directory
     if directory is None:
         from ..cluster import OUTPUT_DIR
 
@@ -295,7 +337,7 @@ def main() -> None:
         directory = max(base.glob(f"*/*/{SWEEP}"), default=base / SWEEP).parent
     if not states(directory):
         sys.exit(f"no runs in {directory}")
-    print_table(directory)
+    print_table(directory, arguments.rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .paths import absolute
 FIELDS = {
     "account": str, "comment": str, "constraint": str, "exclude": str, "gres": str,
     "partition": str, "qos": str, "mem_per_cpu": str, "mem_per_gpu": str, "name": str,
+    "nodelist": str, "dependency": str, "mail_type": str, "mail_user": str,
     "cpus_per_gpu": int, "cpus_per_task": int, "gpus_per_node": int, "gpus_per_task": int,
     "nodes": int, "tasks_per_node": int,
 }  # fmt: skip
@@ -55,6 +56,15 @@ def with_gpus(text: str, number: int) -> str:
     return re.sub(r"\{(\d*)n\}", lambda match: str(int(match[1] or 1) * number), text)
 
 
+def packed(text: str, number: int) -> str:
+    """``text`` for a job of ``number`` ranks with one GPU each, instead of one rank with all of them."""
+    text = re.sub(r"\S*per[-_]task=\S+", lambda word: with_gpus(word[0], 1), text)
+    for option in ("srun:ntasks", "ntasks"):
+        if re.search(rf"(^|\s)-*{option}=", text):
+            return f"{text} {option}={number}"
+    return f"{text} ntasks-per-node={number}"
+
+
 def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
     """Name sbatch ``options`` as the launcher does.
 
@@ -69,6 +79,9 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
             continue
         if name == "mem" and (gigabytes := re.fullmatch(r"(\d+)GB?", str(value))):
             fields["mem_gb"] = int(gigabytes[1])
+            continue
+        if name == "exclusive":
+            fields[name] = value or None
             continue
         field = ALIASES.get(name, name)
         kind = FIELDS.get(field)
@@ -110,7 +123,7 @@ def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
     lines = [shebang, rest] if newline and shebang.startswith("#!") else [commands]
     lines = [_without_interpolation(line) for line in lines if line]
     if venv:
-        lines.append(f"source {_in_shell(venv)} || exit 1")
+        lines.append(f"source {_in_shell(f'{absolute(venv)}/bin/activate')} || exit 1")
     return [
         *lines,
         # With printenv, since `set -u` of the site's commands makes an error of a variable that is not set.
@@ -118,6 +131,11 @@ def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
         # Since Slurm 22.05 srun does not take its CPUs from the options of the batch script.
         'test -z "$(printenv SLURM_CPUS_PER_TASK)" || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
     ]
+
+
+def python_of(venv: str) -> str | None:
+    """The shell command that starts the Python of a virtual environment; None without one."""
+    return _in_shell(f"{absolute(venv)}/bin/python") if venv else None
 
 
 def _without_interpolation(commands: str) -> str:
@@ -128,8 +146,7 @@ def _without_interpolation(commands: str) -> str:
     return "eval " + shlex.quote(commands).replace("${", "$''{")
 
 
-def _in_shell(venv: str) -> str:
-    """The venv's activate script in quotes, in which the shell evaluates nothing; Hydra's
-    interpolations stand for variables."""
-    path = re.sub(r'([\\"`]|\$(?!\{oc\.env:))', r"\\\1", absolute(venv))
-    return f'"{path}/bin/activate"'
+def _in_shell(path: str) -> str:
+    """``path`` in quotes, in which the shell evaluates nothing; Hydra's interpolations stand for
+    variables."""
+    return '"' + re.sub(r'([\\"`]|\$(?!\{oc\.env:))', r"\\\1", path) + '"'

@@ -5,8 +5,8 @@ CONT, when it preempts or cancels a job. Two policies:
 
 ``checkpoint``
     A signal only sets a flag. The task asks `stop_requested` where it can be interrupted, saves and
-    returns; then submitit's own handler puts the job back into the queue, and the run goes on from
-    its checkpoint, in the same directory. If the task does not return in time, the job is requeued
+    returns; then the launcher puts the job back into the queue, and the run goes on from its
+    checkpoint, in the same directory. If the task does not return in time, the job is requeued
     before Slurm's deadline without it, and loses what it did since its last checkpoint.
 
 ``ignore``
@@ -14,8 +14,8 @@ CONT, when it preempts or cancels a job. Two policies:
     for reasons of their own. The price: nothing is requeued, and a run that is to end before its
     time ends by KILL, 30 s (Slurm's KillWait) after it was asked to.
 
-submitit installs its handlers once it has unpickled the run, so ours go on inside of the run, and
-its own are put back after it.
+The launcher installs its handlers before the run, so ours go on inside of the run, and those are put
+back after it.
 """
 
 from __future__ import annotations
@@ -159,15 +159,15 @@ class _StopRequest:
         """Leave the process, requeued if Slurm does not do so itself."""
         assert self.signal is not None
         _leave(self.signal.name)
-        if rank() > 0:  # rank 0 requeues, and Slurm ends the others; leaving early might end rank 0
-            time.sleep(max(self.grace_s.values()))
         if not self._handing_over.acquire(blocking=False):
             time.sleep(60)  # the thread is at it, and ends the process
         self._exit(self.signal)
 
     def _exit(self, number: signal.Signals) -> None:
-        if callable(self._requeue) and (number == WARNING or _slurm_runs_job()):
-            self._requeue(number, None)  # submitit: raises SystemExit, or an error if it cannot
+        if callable(self._requeue) and (number == WARNING or rank() > 0 or _slurm_runs_job()):
+            self._requeue(number, None)  # raises SystemExit; submitit's own does so on rank 0 only
+        if rank() > 0:  # rank 0 requeues, and Slurm ends the others; leaving early might end rank 0
+            time.sleep(max(self.grace_s.values()))
         sys.exit(128 + number)
 
     def _keep_deadline(self) -> None:

@@ -1,0 +1,82 @@
+"""Waiting for a sweep, no longer waiting, and waiting again."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from jobs import job_of, record, slurm, wait_until
+from running import Project
+from test_interruptions import sweeping
+from test_submission import HELD
+
+
+def test_ctrl_c_and_again(on_slurm: Project, tmp_path: Path) -> None:
+    """The jobs go on, and what is printed then can be typed."""
+    with sweeping(on_slurm, tmp_path, "+setup=hpc_batch", "epochs=14") as process:
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert "Traceback" not in output
+    look, again, cancel = re.findall(r"^    (.*)$", output, re.MULTILINE)
+    job = job_of(tmp_path)
+    assert cancel == f"scancel {job}"
+    assert "RUNNING" in slurm(on_slurm, "squeue", "--noheader", "--format=%T", f"--jobs={job}")
+    assert "RUNNING" in on_slurm.run(*shlex.split(look)).stdout
+
+    second, third = (on_slurm.run(*shlex.split(again)) for _ in range(2))
+    for done in (second, third):
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "0 to submit" in done.stdout
+    assert record(tmp_path / "0" / "run.json")["state"] == "COMPLETED"
+    assert job_of(tmp_path) == job
+
+    changed = on_slurm.run(*shlex.split(again), "lr=0.5")
+    assert changed.returncode == 1
+    assert "has a sweep of other overrides" in changed.stderr
+
+
+def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Slurm's reasons, from squeue alone, which is asked every half minute at most."""
+    calls = tmp_path / "calls"
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(f'#!/bin/sh\necho >> {calls}\nexec {shutil.which("squeue")} "$@"\n')
+    squeue.chmod(0o755)
+    began = time.monotonic()
+
+    def start(name: str, *overrides: str) -> "subprocess.Popen[str]":
+        process = on_slurm.start(
+            *overrides, f"hydra.sweep.dir={tmp_path / name}",
+            PATH=f"{squeue.parent}{os.pathsep}{on_slurm.path}/.venv/bin{os.pathsep}{os.environ['PATH']}",
+        )  # fmt: skip
+        request.addfinalizer(process.kill)
+        return process
+
+    sweeps = {
+        "TIMEOUT": start(
+            "TIMEOUT", "+setup=hpc_batch", "model._target_=probe_models.slow_mlp", "epochs=999",
+            "signal_policy=ignore", "hydra.launcher.timeout_min=1",
+        ),
+        "FAILED with exit code 7": start(
+            "FAILED with exit code 7", "+setup=hpc_batch", "hydra.launcher.setup=['exit 7']"
+        ),
+        "CANCELLED": start("CANCELLED", "+setup=hpc_batch", HELD),
+    }  # fmt: skip
+    wait_until(lambda: job_of(tmp_path / "CANCELLED"), sweeps["CANCELLED"])
+    slurm(on_slurm, "scancel", job_of(tmp_path / "CANCELLED"))
+    for reason, process in sweeps.items():
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 1, output
+        assert f"run 0 failed: {reason}" in output
+        assert record(tmp_path / reason / "0" / "run.json")["error"].startswith(reason)
+        log = record(tmp_path / reason / "sweep.json")["runs"][0]["log"]
+        assert (f"log: {tmp_path / reason / log}" in output) == (reason != "CANCELLED")
+    assert len(calls.read_text().splitlines()) <= len(sweeps) * (
+        (time.monotonic() - began) / 30 + 1
+    )

@@ -1,0 +1,127 @@
+"""What the launcher and its jobs tell each other: files in the sweep's folder of jobs."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from {{ cookiecutter.__package }}.hpc.files import write_atomically
+
+# What is known of a run that had no time to say anything itself; Slurm may know more.
+KILLED = "the process of the run ended"
+CONFIGS = ("cfg", "hydra_cfg")  # of Hydra's JobReturn
+
+
+@dataclass
+class Run:
+    """A run of the sweep, as `sweep.json` has it."""
+
+    number: int
+    overrides: list[str]
+    job_id: str | None = None
+    log: str | None = None  # below the sweep's directory
+    ranks: int = 1
+
+
+@dataclass
+class Work:
+    """What the jobs of one submission have to do."""
+
+    sweep_dir: Path
+    jobs: list[list[tuple[int, list[str]]]]  # of each job the runs: number and overrides
+    shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
+    use_srun: bool
+    timeout_min: int
+    max_num_timeout: int
+    signal_delay_s: int
+
+
+def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
+    """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
+    run = "" if alone else f"_run_{number}"
+    return folder / f"{job_id}{run}_{rank}_log.out"
+
+
+def result_path(folder: Path, number: int, rank: int, completed: bool) -> Path:
+    """Where a rank of run ``number`` puts its result when it is over."""
+    return folder / f"run_{number}_{rank}_{'completed' if completed else 'failed'}.pkl"
+
+
+def write_result(
+    folder: Path,
+    number: int,
+    rank: int,
+    overrides: Sequence[str],
+    returned: JobReturn | None = None,
+    error: str = "",
+) -> None:
+    """Note that a run is over: what it ``returned``, or the ``error`` if it did not complete.
+
+    Hydra's configs come last in the file, since they are large and seldom asked for.
+    """
+    light: dict[str, Any] = {"overrides": list(overrides), "error": error}
+    if returned is not None:
+        light |= {name: getattr(returned, name) for name in ("working_dir", "task_name")}
+        if not error:
+            light["_return_value"] = returned._return_value
+    parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
+    path = result_path(folder, number, rank, completed=not error)
+    write_atomically(path, b"".join(map(_pickled, parts)))
+    result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
+
+
+def _pickled(data: Any) -> bytes:
+    try:
+        return pickle.dumps(data)
+    except Exception:  # what no module can be asked for, such as a class of the main one
+        import cloudpickle  # slow
+
+        pickled: bytes = cloudpickle.dumps(data)
+        return pickled
+
+
+class Result(JobReturn):
+    """What Hydra gets of a run that is over; its configs are read when they are asked for."""
+
+    def __init__(self, overrides: Sequence[str], paths: Sequence[Path], value: Any = None) -> None:
+        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, ``value`` is
+        what it returned, and None that it was not submitted.
+
+        Raises:
+            Exception: whatever unpickling raises.
+        """
+        super().__init__(overrides)
+        self.paths = paths
+        ranks = [self._read(path, 0) for path in paths]
+        self.error = "not submitted" if not ranks and value is None else ""
+        self._return_value = value
+        for rank in ranks[:1]:
+            vars(self).update(rank)
+        self.error = next((rank["error"] for rank in ranks if rank["error"]), self.error)
+        self.status = JobStatus.FAILED if self.error else JobStatus.COMPLETED
+
+    @staticmethod
+    def _read(path: Path, part: int) -> Any:
+        with path.open("rb") as file:
+            return [pickle.load(file) for _ in range(part + 1)][part]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in CONFIGS and self.paths:
+            return self._read(self.paths[0], 1 + CONFIGS.index(name))
+        return super().__getattribute__(name)
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        """What the run returned.
+
+        Raises:
+            Exception: it did not complete.
+        """
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value

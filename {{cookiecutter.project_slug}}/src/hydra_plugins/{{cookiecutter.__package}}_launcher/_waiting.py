@@ -1,0 +1,167 @@
+"""Waiting for the runs of a sweep: what is known of them, and what is shown of that."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from {{ cookiecutter.__package }}.hpc import squeue
+
+from ._files import Result, Run, result_path
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
+LINE_EVERY_S = 10
+QUEUE_EVERY_S = 30
+
+
+class Watch:
+    """Learns from the names of files in the folder of jobs which runs have begun and which are over."""
+
+    def __init__(self, runs: Iterable[Run], folder: Path) -> None:
+        self.folder = folder
+        self.open = {run.number: run for run in runs if run.job_id}
+        self.running: set[int] = set()
+        self.results: dict[int, list[Path]] = {}
+        self.failures: list[str] = []
+        self._names = {number: self._names_of(run) for number, run in self.open.items()}
+
+    def _names_of(self, run: Run) -> tuple[str, list[tuple[str, str]]]:
+        """Of its log, and for each rank of the result that it has if it completes, or fails."""
+        results = [
+            (
+                result_path(self.folder, run.number, rank, True).name,
+                result_path(self.folder, run.number, rank, False).name,
+            )
+            for rank in range(run.ranks)
+        ]
+        return Path(run.log or "").name, results
+
+    def look(self) -> None:
+        """Look into the folder once."""
+        there = {entry.name for entry in os.scandir(self.folder)}
+        for number, run in list(self.open.items()):
+            log_name, results = self._names[number]
+            found = [there.intersection(names) for names in results]
+            if all(found):
+                self.results[number] = [self.folder / min(names) for names in found]
+                if not all(completed in there for completed, _ in results):
+                    error = Result(run.overrides, self.results[number]).error
+                    last_line = error.strip().rpartition("\n")[2]
+                    self.failures.append(f"run {number} failed: {last_line}, log: {run.log}")
+                self.running.discard(number)
+                del self.open[number]
+            elif log_name in there:
+                self.running.add(number)
+
+
+class Queue:
+    """Which jobs Slurm still has, asked every QUEUE_EVERY_S seconds."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._answers: list[dict[str, str]] = []
+
+    def end_of(self, job_id: str) -> str | None:
+        """Slurm's word for the end of the job, None if it goes on.
+
+        It has ended if two answers say so: one may catch it between two states, and a network file
+        system takes its time to show the result of a job that has just ended.
+        """
+        if time.monotonic() - self._asked > QUEUE_EVERY_S:
+            answer = squeue.states()
+            # An outage of Slurm ends no sweep.
+            self._answers = [] if answer is None else [*self._answers[-1:], answer]
+            self._asked = time.monotonic()
+        states = [answer.get(job_id) for answer in self._answers]
+        if len(states) < 2 or not all(map(squeue.is_over, states)):
+            return None
+        return states[-1] or states[0] or "no longer in Slurm's queue"
+
+
+class View:
+    """On a terminal a bar and the newest failures; elsewhere now and then a line in the log."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._on_terminal = console.is_terminal
+        self._total = total
+        self._began = time.monotonic()
+        self._before: int | None = None  # runs that were over when the waiting began
+        self._line = ""
+        self._written = 0.0
+
+    def __enter__(self) -> View:
+        if self._on_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._on_terminal:
+            self._live.stop()
+
+    def show(self, watch: Watch) -> None:
+        """Show how far the sweep is."""
+        over, failed, running = len(watch.results), len(watch.failures), len(watch.running)
+        pending = len(watch.open) - running
+        line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
+        if self._before is None:
+            self._before = over
+        if new := over - self._before:
+            seconds = (time.monotonic() - self._began) / new * len(watch.open)
+            line += f", about {_duration(seconds)} left" if watch.open else ""
+        if self._on_terminal:
+            self._live.update(self._picture(line, over, watch.failures[-3:]), refresh=True)
+        elif line != self._line and time.monotonic() > self._written + LINE_EVERY_S:
+            log.info(line)
+            self._line, self._written = line, time.monotonic()
+
+    def _picture(self, line: str, over: int, failures: list[str]) -> Any:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(ProgressBar(self._total, over, width=30), f"{over} of {self._total}: {line}")
+        return Group(*(Text(failure, style="red") for failure in failures), bar)
+
+
+def wait(
+    watch: Watch,
+    view: View,
+    end_of: Callable[[str], str | None],
+    give_up: Callable[[Run, str], None],
+) -> None:
+    """Until all runs of ``watch`` are over. One whose job has ended without a result, for the reason
+    that ``end_of`` gives, is given up, which leaves a result."""
+    while True:
+        began = time.process_time()  # by the clock it may be much longer, on a busy login node
+        # Asked before the look: then what a job left at its end is seen.
+        ends = {number: end_of(str(run.job_id)) for number, run in watch.open.items()}
+        watch.look()
+        for number, run in watch.open.items():
+            if reason := ends[number]:
+                give_up(run, reason)
+        view.show(watch)
+        if not watch.open:
+            return
+        time.sleep(max(LOOK_EVERY_S, (time.process_time() - began) / SHARE_OF_CORE))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours} h {minutes} min" if hours else f"{minutes or '<1'} min"

@@ -1,0 +1,162 @@
+"""The process of a rank's runs: it loads what is common to them once, and calls the task for each."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit import JobEnvironment
+
+from {{ cookiecutter.__package }}.hpc.signals import WARNING
+
+from ._files import Work, result_path, write_result
+
+REQUEUE = 75  # exit code if a run stopped in order to go on later: EX_TEMPFAIL of sysexits.h
+DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+# Set where Slurm itself gives each rank GPUs of its own.
+GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
+# What a run would take for its place among others, with which it only shares the job.
+ALONE = {
+    "0": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    "1": (
+        "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES",
+        "SLURM_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_NUM_TASKS",
+        "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE",
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Todo:
+    """A run, as one rank has to do it."""
+
+    folder: Path
+    number: int
+    rank: int
+    overrides: list[str]
+    log: Path | None  # for what it prints, if the log of the job is not its own
+
+    def result(self, completed: bool) -> Path:
+        """Where its result is when it is over."""
+        return result_path(self.folder, self.number, self.rank, completed)
+
+    def is_over(self) -> bool:
+        """Whether it has completed or failed."""
+        return self.result(True).exists() or self.result(False).exists()
+
+
+def work_off(
+    todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment, received: list[int]
+) -> int:
+    """Do ``todos`` one after another; return the exit code, 1 if any of them failed.
+
+    Args:
+        payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
+        received: the signals that have come so far.
+    """
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    job_id = job.job_id
+    if work.shared:
+        _take_share(job)
+    try:
+        from hydra.core.singleton import Singleton
+        from hydra.core.utils import JobStatus, setup_globals
+
+        from {{ cookiecutter.__package }}.hpc import runs
+        from {{ cookiecutter.__package }}.hpc.composing import Composer, share_config_store
+        from {{ cookiecutter.__package }}.hpc.running import run
+
+        share_config_store()
+        context, task_function, sweep, state = pickle.loads(payload)
+        Singleton.set_state(state)
+        setup_globals()
+        composer = Composer(context.config_loader, sweep)
+        recorded = any(isinstance(own, runs.RecordCallback) for own in context.callbacks.callbacks)
+        gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
+    except Exception:
+        for todo in todos:
+            _fail(todo, traceback.format_exc())
+        return 1
+
+    exit_code = 0
+    for todo in todos:
+        if received:
+            return REQUEUE if WARNING in received else 128 + received[0]
+        with _printing_to(todo.log) if todo.log else nullcontext():
+            try:
+                config = composer.compose(todo.overrides)
+                returned = run(config, task_function, context.callbacks, job_id, todo.number)
+                error = ""
+                if returned.status is not JobStatus.COMPLETED:
+                    error = "".join(traceback.format_exception(returned._return_value))
+                    print(error, file=sys.stderr)
+                if todo.rank == 0 and not recorded:
+                    runs.record_result(work.sweep_dir / str(todo.number), job_id, returned)
+                write_result(todo.folder, todo.number, todo.rank, todo.overrides, returned, error)
+            except Exception:  # of Hydra or a callback, or the result cannot be pickled
+                error = traceback.format_exc()
+                _fail(todo, error)
+        exit_code = exit_code or int(bool(error))
+    return exit_code
+
+
+def _fail(todo: Todo, error: str) -> None:
+    print(error, file=sys.stderr)
+    write_result(todo.folder, todo.number, todo.rank, todo.overrides, error=error)
+
+
+def _take_share(job: JobEnvironment) -> None:
+    """Leave this process its rank's share of the node's GPUs and CPUs, and the look of a job's only rank.
+
+    GPUs go by the variables of their libraries, as with `srun --gpus-per-task`; ranks share one if they
+    are more than the GPUs. CPUs go by the affinity mask, where that is the job's and nobody else's.
+    """
+    here = -(-job.num_tasks // job.num_nodes)
+    place = job.local_rank % here
+    if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
+        for name in DEVICES:
+            if devices := [device for device in os.environ.get(name, "").split(",") if device]:
+                os.environ[name] = ",".join(_share(devices, place, here))
+    cpus, of_job = sorted(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", here))
+    if len(cpus) == of_job:
+        os.sched_setaffinity(0, _share(cpus, place, here))
+    # Numerical libraries start a thread for each core that they see.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(of_job // here, 1)))
+    for value, names in ALONE.items():
+        os.environ.update({name: value for name in names if name in os.environ})
+
+
+def _share(things: list[Any], place: int, places: int) -> list[Any]:
+    """Those of ``things`` that belong to ``place``: one at least."""
+    first = place * len(things) // places
+    return things[first : max((place + 1) * len(things) // places, first + 1)]
+
+
+@contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Append to ``path`` what the block, and what it starts, prints."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(before, 1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)

@@ -1,0 +1,138 @@
+"""Sweeps on Slurm: job arrays, whose elements have one run each or several."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from {{ cookiecutter.__package }}.hpc import runs as records
+from {{ cookiecutter.__package }}.hpc import squeue
+
+from ._files import Result, Run
+from .launcher import Launcher
+
+if TYPE_CHECKING:
+    from ._executor import SlurmExecutor
+
+log = logging.getLogger(__name__)
+
+
+class SlurmLauncher(Launcher):
+    """Submits a sweep as job arrays."""
+
+    _EXECUTOR = "slurm"
+    _CANCEL = "scancel"
+
+    def _check(self) -> None:
+        super()._check()
+        if self.params["runs_per_job"] < 1:
+            raise records.LauncherError("hydra.launcher.runs_per_job: one at least")
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise records.LauncherError(
+                "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
+                "choose +setup=local"
+            )
+        self._make_executor()
+        if self.params["python"]:
+            python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(self.params["python"])[0]))
+            if python.is_absolute() and not python.exists():
+                raise records.LauncherError(
+                    f"{python} does not exist: make the virtual environment that the jobs are to run "
+                    "in, or correct VENV_PATH in cluster.py"
+                )
+            here = Path(sys.executable).parent
+            if python.is_absolute() and python.parent.resolve() != here.resolve():
+                log.warning("jobs run with %s, this command with %s", python, sys.executable)
+
+    def _make_executor(self) -> SlurmExecutor:
+        from ._executor import SlurmExecutor
+
+        folder = self.params["submitit_folder"]
+        if re.search(r"[%\\]", folder):
+            raise records.LauncherError(
+                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
+                "choose another directory with hydra.sweep.dir="
+            )
+        own = ("runs_per_job", "wait", "copy_source", "submitit_folder")
+        parameters = {name: value for name, value in self.params.items() if name not in own}
+        if self.params["runs_per_job"] > 1:  # a rank may fail without the others
+            arguments = ["--kill-on-bad-exit=0", "--wait=0"]
+            parameters["srun_args"] = arguments + (parameters["srun_args"] or [])
+        if python_path := self._python_path():
+            line = f"export PYTHONPATH={shlex.quote(python_path)}"
+            parameters["setup"] = [*(parameters["setup"] or []), line]
+        return SlurmExecutor(folder, **parameters)
+
+    def _submit(self, left: list[Run], runs: list[Run]) -> None:
+        from ._executor import Refused, max_jobs_per_array
+
+        per_job = self.params["runs_per_job"]
+        jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
+        submission = self._prepare(
+            jobs,
+            shared=per_job > 1,
+            use_srun=self.params["use_srun"],
+            max_num_timeout=self.params["max_num_timeout"],
+            signal_delay_s=self.params["signal_delay_s"],
+        )
+        executor = self._make_executor()
+        arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
+        for array in range(arrays):
+            first, end = (len(jobs) * number // arrays for number in (array, array + 1))
+            command = self._command(executor.python, submission, first)
+            parallel = max(self.params["array_parallelism"] // arrays, 1)
+            try:
+                job_id = executor.submit_jobs(command, end - first, parallel)
+            except Refused as refusal:
+                self._on_refusal(refusal, runs)
+                return
+            for element, job in enumerate(jobs[first:end]):
+                self._assign(job, f"{job_id}_{element}", per_job > 1, executor._num_tasks())
+            self._record(runs)
+            log.info("submitted as Slurm job %s", job_id)
+
+    def _on_refusal(self, refusal: Exception, runs: list[Run]) -> None:
+        submitted = sum(run.job_id is not None for run in runs)
+        if not submitted:
+            raise records.LauncherError(f"Slurm did not take the job: {refusal}") from refusal
+        log.error(
+            "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
+            "hydra.sweep.dir=%s", submitted, len(runs), refusal, self.directory,
+        )  # fmt: skip
+
+    def _under_way(self) -> set[str]:
+        states = squeue.states()
+        if states is None:
+            raise records.LauncherError(
+                "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
+            )
+        # The result of a job that has just completed may not be visible here yet.
+        return {
+            job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
+        }
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from ._waiting import Queue
+
+        self._queue = Queue()
+        return super()._wait(runs)
+
+    def _end_of(self, job_id: str) -> str | None:
+        return self._queue.end_of(job_id)
+
+    def _explain(self, killed: list[Run]) -> None:
+        time.sleep(3)  # a job ends after its last run
+        states = squeue.states() or {}
+        for run in killed:
+            state = states.get(str(run.job_id), "")
+            if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):
+                records.explain(self.directory / str(run.number), state)
+
+    def _on_interrupt(self, runs: list[Run]) -> None:
+        print(self._how_to_go_on(runs), file=sys.stderr)
