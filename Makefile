@@ -2,7 +2,7 @@
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
 # The tests of Slurm wait more than they work.
-PROCESSES ?= $(shell expr 1 + `nproc`)
+PROCESSES ?= $(shell expr 2 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
 export CACHE ENV
@@ -13,6 +13,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
+	@echo 'make bench    measure the launcher, beside the stock one and Parsl (twenty minutes)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
 
 demo: $(ENV)/.installed
@@ -25,6 +26,11 @@ test: $(ENV)/.installed
 	$(ENV)/bin/mypy
 	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
 		--numprocesses=$(PROCESSES) --dist=worksteal $(PYTEST)
+
+# Parts of it: make bench BENCH='submit help'
+bench: $(ENV)/.installed
+	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
+	@PYTHONPYCACHEPREFIX=$(CACHE)/pycache PYTHONPATH=tests:tests/slurm $(ENV)/bin/python benchmarks $(BENCH)
 
 cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
@@ -41,4 +47,4 @@ $(ENV)/.installed: pyproject.toml
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev
 	@touch $@
 
-.PHONY: help demo test cluster picture
+.PHONY: help demo test bench cluster picture

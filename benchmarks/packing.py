@@ -1,0 +1,109 @@
+"""Many short runs in one job.
+
+Time is that of the whole command, Python's start and its end included. Ours composes each run and
+records it, as the stock launcher does, for which each run is a job of its own; Parsl's calls are
+functions, for workers in one job of the same size. How long a job took is what Slurm says.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from measuring import OURS, STOCK, Place, Row, goal, seconds, tell
+
+RUNS, RANKS = 200, 4
+REPEATS = 3  # of all but the stock launcher, which takes minutes
+QUICK_PERIOD_S = 0.2
+SLEEP_S, GPUS = 20, 4
+
+
+def measure(place: Place) -> list[Row]:
+    return [*_short_runs(place), _gpu_runs(place)]
+
+
+def _short_runs(place: Place) -> list[Row]:
+    app = (place.python, place.app)
+    every = f"seed=range({RUNS})"
+    place.used(*app, *OURS, *_packed(2), "seed=range(2)")  # compiles what it imports
+    _parsl(place)
+    ours, parsl, quick_parsl = [], [], []
+    for turn in range(REPEATS):  # in turns: a machine is not equally quick all the time
+        tell(f"{RUNS} runs in one job with ours and with Parsl, {turn + 1} of {REPEATS}")
+        place.wait_until_idle()
+        ours.append(place.used(*app, *OURS, *_packed(RUNS), every).seconds)
+        parsl.append(_parsl(place))
+        quick_parsl.append(_parsl(place, QUICK_PERIOD_S))
+        tell(f"{seconds(ours[-1])}; {seconds(parsl[-1][0])}; {seconds(quick_parsl[-1][0])}")
+    tell(f"{RUNS} runs with the stock launcher: takes minutes")
+    place.wait_until_idle()
+    stock = place.used(*app, *STOCK, every).seconds
+    tell(f"{seconds(stock)}; and here, with Hydra's basic launcher")
+    place.wait_until_idle()
+    basic = place.used(*app, "--multirun", every).seconds
+
+    what = f"{RUNS} runs in one job of {RANKS} ranks"
+    own = median(ours)
+    rows = [
+        Row(
+            f"{what}; stock: in {RUNS} jobs", seconds(own), seconds(stock),
+            ratio=f"{stock / own:.0f} x", goal=goal("≥ 10 x", stock >= 10 * own),
+        )
+    ]  # fmt: skip
+    for name, measured in (
+        ("Parsl", parsl),
+        (f"Parsl with `strategy_period={QUICK_PERIOD_S}`", quick_parsl),
+    ):
+        whole, from_load = map(median, zip(*measured, strict=True))
+        rows += [
+            Row(
+                f"{what}; {name}", seconds(own), others=seconds(whole),
+                ratio=f"{whole / own:.1f} x",
+                goal=goal("≥ 1 x", whole >= own) if measured is parsl else "",
+            ),
+            Row(f"{name}: from `parsl.load` to the last result", others=seconds(from_load)),
+        ]  # fmt: skip
+    return [*rows, Row(f"{RUNS} runs without Slurm, Hydra's basic launcher", others=seconds(basic))]
+
+
+def _packed(runs: int) -> tuple[str, ...]:
+    """Overrides for jobs of RANKS ranks that share ``runs`` runs."""
+    return (
+        "hydra.launcher.nodes=1",
+        f"hydra.launcher.tasks_per_node={RANKS}",
+        f"hydra.launcher.runs_per_job={runs}",
+    )
+
+
+def _parsl(place: Place, *period: float) -> tuple[float, float]:
+    """Seconds of the whole command, and from the start of `parsl.load` to the last result."""
+    place.wait_until_idle()
+    script = Path(__file__).parent / "parsl_calls.py"
+    with place.started(place.python, script, str(RUNS), str(RANKS), *map(str, period)) as process:
+        whole = process.end().seconds
+        return whole, float(process.output.read_text().split()[-1])
+
+
+def _gpu_runs(place: Place) -> Row:
+    tell(f"{GPUS} runs of {SLEEP_S} s on one GPU each, in one job and in {GPUS}")
+    app = (place.python, place.app)
+    runs = (f"sleep_s={SLEEP_S}", f"seed=range({GPUS})", "hydra.launcher.partition=gpu")
+    packed = (*_packed(GPUS), f"hydra.launcher.gres=gpu:{GPUS}")
+    place.used(*app, *OURS, *runs, *packed, "hydra.job.name=ours")
+    place.used(*app, *STOCK, *runs, "hydra.launcher.gres=gpu:1", "hydra.job.name=stock")
+    ours, stock = _duration(place, "ours"), _duration(place, "stock")
+    return Row(
+        f"{GPUS} runs of {SLEEP_S} s on one GPU each, from the job's start to its end",
+        seconds(ours), f"{seconds(stock)} in {GPUS} jobs", f"{SLEEP_S} s of sleep",
+        f"{ours / SLEEP_S:.2f} of the sleep", goal("≤ 30 s", ours <= 30),
+    )  # fmt: skip
+
+
+def _duration(place: Place, name: str) -> float:
+    """Seconds from the first start to the last end of the jobs of this name."""
+    place.wait_until_idle()
+    # For five minutes the controller knows those that have ended.
+    query = ("squeue", "--noheader", f"--name={name}", "--states=all", "--format=%S %e")
+    times = [datetime.fromisoformat(each) for each in place.answer(*query).split()]
+    return (max(times) - min(times)).total_seconds()
