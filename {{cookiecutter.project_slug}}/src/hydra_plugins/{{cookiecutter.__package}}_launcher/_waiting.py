@@ -119,7 +119,7 @@ class View:
             self._before = over
         if new := over - self._before:
             seconds = (time.monotonic() - self._began) / new * len(watch.open)
-            line += f", about {_duration(seconds)} left" if watch.open else ""
+            line += f", {_duration(seconds)} left" if watch.open else ""
         if self._on_terminal:
             self._live.update(self._picture(line, over, watch.failures[-3:]), refresh=True)
         elif line != self._line and time.monotonic() > self._written + LINE_EVERY_S:
@@ -160,8 +160,9 @@ def wait(
 
 
 def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     if hours >= 48:
-        return f"{hours // 24} days"
-    return f"{hours} h {minutes} min" if hours else f"{minutes or '<1'} min"
+        return f"about {hours // 24} days"
+    if hours:
+        return f"about {hours} h {minutes} min"
+    return f"about {minutes} min" if minutes else "less than a minute"
