@@ -67,9 +67,17 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
             "FAILED with exit code 7", "+setup=hpc_batch", "hydra.launcher.setup=['exit 7']"
         ),
         "CANCELLED": start("CANCELLED", "+setup=hpc_batch", HELD),
+        "NODE_FAIL": start(
+            "NODE_FAIL", "+setup=hpc_batch", "model._target_=probe_models.slow_mlp", "epochs=999",
+            "hydra.launcher.nodelist=node4", "hydra.launcher.additional_parameters.requeue=null",
+            "+hydra.launcher.additional_parameters.no_requeue=true",
+        ),
     }  # fmt: skip
     wait_until(lambda: job_of(tmp_path / "CANCELLED"), sweeps["CANCELLED"])
     slurm(on_slurm, "scancel", job_of(tmp_path / "CANCELLED"))
+    wait_until((tmp_path / "NODE_FAIL" / "0" / "run.json").exists, sweeps["NODE_FAIL"])
+    # It comes back by itself: ReturnToService.
+    slurm(on_slurm, "scontrol", "update", "NodeName=node4", "State=DOWN", "Reason=test")
     for reason, process in sweeps.items():
         output = process.communicate(timeout=300)[0]
         assert process.returncode == 1, output

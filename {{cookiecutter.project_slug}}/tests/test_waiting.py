@@ -6,7 +6,7 @@ from hydra_plugins.{{ cookiecutter.__package }}_launcher._waiting import View, W
 
 def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) -> None:
     def end_of(job_id: str) -> str:
-        write_result(tmp_path, 0, 0, [])
+        write_result(tmp_path, 0, 0)
         return "its process has ended"
 
     def give_up(run: Run, reason: str) -> None:

@@ -53,18 +53,13 @@ def result_path(folder: Path, number: int, rank: int, completed: bool) -> Path:
 
 
 def write_result(
-    folder: Path,
-    number: int,
-    rank: int,
-    overrides: Sequence[str],
-    returned: JobReturn | None = None,
-    error: str = "",
+    folder: Path, number: int, rank: int, returned: JobReturn | None = None, error: str = ""
 ) -> None:
     """Note that a run is over: what it ``returned``, or the ``error`` if it did not complete.
 
     Hydra's configs come last in the file, since they are large and seldom asked for.
     """
-    light: dict[str, Any] = {"overrides": list(overrides), "error": error}
+    light: dict[str, Any] = {"error": error}
     if returned is not None:
         light |= {name: getattr(returned, name) for name in ("working_dir", "task_name")}
         if not error:
@@ -88,22 +83,23 @@ def _pickled(data: Any) -> bytes:
 class Result(JobReturn):
     """What Hydra gets of a run that is over; its configs are read when they are asked for."""
 
-    def __init__(self, overrides: Sequence[str], paths: Sequence[Path], value: Any = None) -> None:
-        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, ``value`` is
-        what it returned, and None that it was not submitted.
+    error: str
+
+    def __init__(self, overrides: Sequence[str], paths: Sequence[Path]) -> None:
+        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it was not
+        submitted.
 
         Raises:
             Exception: whatever unpickling raises.
         """
         super().__init__(overrides)
         self.paths = paths
-        ranks = [self._read(path, 0) for path in paths]
-        self.error = "not submitted" if not ranks and value is None else ""
-        self._return_value = value
-        for rank in ranks[:1]:
-            vars(self).update(rank)
-        self.error = next((rank["error"] for rank in ranks if rank["error"]), self.error)
-        self.status = JobStatus.FAILED if self.error else JobStatus.COMPLETED
+        error = "" if paths else "not submitted"
+        for path in reversed(paths):  # what it returned is what its first rank returned
+            vars(self).update(self._read(path, 0))
+            error = self.error or error
+        self.error = error
+        self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
 
     @staticmethod
     def _read(path: Path, part: int) -> Any:

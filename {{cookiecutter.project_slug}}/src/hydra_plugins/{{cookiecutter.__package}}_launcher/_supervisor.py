@@ -155,7 +155,7 @@ class Supervisor:
 
     def _note(self, todo: Todo, error: str) -> None:
         """Record why a run is over that could not do so itself."""
-        write_result(self.folder, todo.number, todo.rank, todo.overrides, error=error)
+        write_result(self.folder, todo.number, todo.rank, error=error)
         print(f"run {todo.number}: {error}", file=sys.stderr)
         if todo.log:
             with todo.log.open("a") as log:

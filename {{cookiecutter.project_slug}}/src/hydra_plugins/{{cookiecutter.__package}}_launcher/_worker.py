@@ -102,7 +102,7 @@ def work_off(
                     print(error, file=sys.stderr)
                 if todo.rank == 0 and not recorded:
                     runs.record_result(work.sweep_dir / str(todo.number), job_id, returned)
-                write_result(todo.folder, todo.number, todo.rank, todo.overrides, returned, error)
+                write_result(todo.folder, todo.number, todo.rank, returned, error)
             except Exception:  # of Hydra or a callback, or the result cannot be pickled
                 error = traceback.format_exc()
                 _fail(todo, error)
@@ -112,7 +112,7 @@ def work_off(
 
 def _fail(todo: Todo, error: str) -> None:
     print(error, file=sys.stderr)
-    write_result(todo.folder, todo.number, todo.rank, todo.overrides, error=error)
+    write_result(todo.folder, todo.number, todo.rank, error=error)
 
 
 def _take_share(job: JobEnvironment) -> None:

@@ -130,7 +130,7 @@ class Launcher(stock.BaseSubmititLauncher):
             return False
         returned = JobReturn(run.overrides, status=JobStatus.COMPLETED)
         returned.return_value = record["result"]
-        write_result(self.folder, run.number, 0, run.overrides, returned)
+        write_result(self.folder, run.number, 0, returned)
         return True
 
     @abstractmethod
@@ -167,16 +167,14 @@ class Launcher(stock.BaseSubmititLauncher):
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         write_atomically(path, pickle.dumps(work) + cloudpickle.dumps(common))
-        if self.params["copy_source"] and self._source is None:
+        if self.params["copy_source"] and source.IN_CHECKOUT and self._source is None:
             self._source = records.claim(self.directory / "source")
-            if not source.copy_source(self._source):
-                self._source.rmdir()
+            source.copy_source(self._source)
         return path
 
     def _python_path(self) -> str:
-        before = os.environ.get("PYTHONPATH", "")
-        copied = self._source is not None and self._source.exists()
-        return os.pathsep.join([str(self._source), *filter(None, [before])]) if copied else before
+        before = os.environ.get("PYTHONPATH")
+        return os.pathsep.join(str(path) for path in (self._source, before) if path)
 
     def _assign(self, job: list[Run], job_id: str, shared: bool, ranks: int) -> None:
         alone = len(job) == 1 and not shared
@@ -210,8 +208,11 @@ class Launcher(stock.BaseSubmititLauncher):
             return Result(run.overrides, paths)
         except Exception as error:
             log.warning("run %d: no result but that of run.json: %s", run.number, error)
-            value = records.read(self.directory / str(run.number) / records.RUN).get("result")
-            return Result(run.overrides, [], value)
+            result = Result(run.overrides, [])
+            result.error, result.status = "", JobStatus.COMPLETED
+            record = records.read(self.directory / str(run.number) / records.RUN)
+            result._return_value = record.get("result")
+            return result
 
     def _give_up(self, run: Run, reason: str) -> None:
         log_file = self.directory / (run.log or "")
@@ -220,7 +221,7 @@ class Launcher(stock.BaseSubmititLauncher):
             reason += f"; its log ends with: {last_line}"
         for rank in range(run.ranks):
             if not result_path(self.folder, run.number, rank, True).exists():
-                write_result(self.folder, run.number, rank, run.overrides, error=reason)
+                write_result(self.folder, run.number, rank, error=reason)
         directory = self.directory / str(run.number)
         records.record_end(directory, run.overrides, str(run.job_id), reason)
 

@@ -15,6 +15,8 @@ PACKAGES = (
     "hydra-core", "hydra-submitit-launcher", "hydra-zen", "numpy", "scikit-learn", "submitit",
     "wandb",
 )  # fmt: skip
+# An installed package is edited by nobody.
+IN_CHECKOUT = "site-packages" not in SOURCE.parts
 LARGE_FILE = 1024**2  # bytes; what is larger is data, not source
 LARGE_DIFF = 1024**2  # characters
 
@@ -36,16 +38,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def copy_source(to: Path) -> bool:
+def copy_source(to: Path) -> None:
     """Copy what git tracks or would track in the folder that this package is imported from.
 
-    Large files get a link instead. An installed package, which nobody edits, is left where it is.
-
-    Returns:
-        Whether there is a copy now.
+    Large files get a link instead.
     """
-    if "site-packages" in SOURCE.parts:
-        return False
     for path in _files():
         target = to / path.relative_to(SOURCE)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +51,6 @@ def copy_source(to: Path) -> bool:
         else:
             shutil.copy2(path, target)
     (to / COPIED_FROM).write_text(str(REPOSITORY))
-    return True
 
 
 def _files() -> list[Path]:
