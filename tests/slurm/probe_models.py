@@ -3,8 +3,10 @@
 Their numbers are those of the generated repository's `models.mlp`.
 """
 
+import json
 import os
 import signal
+import socket
 import sys
 import time
 from typing import Any
@@ -43,3 +45,39 @@ def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
     if seed == 3:
         raise ValueError("seed 3")
     return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+
+
+def meeting(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
+    """The ranks meet over TCP, as those of torch do, and each prints what rank 0 heard from all."""
+    from hpc_experiment.hpc.ranks import this_process  # type: ignore[import-not-found]
+
+    process = this_process(f"run of seed {seed}")
+    process.export()
+    address = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    own = json.dumps({**vars(process), "seed": seed})
+    if process.rank == 0:
+        with socket.create_server(("", address[1])) as listener:
+            listener.settimeout(60)
+            others = [listener.accept()[0] for _ in range(process.world_size - 1)]
+            heard = ", ".join([own, *(other.makefile().readline().strip() for other in others)])
+            for other in others:
+                other.sendall(f"{heard}\n".encode())
+            time.sleep(3)  # with the port, which no other run may want meanwhile
+    else:
+        to_first = connection(address)
+        to_first.sendall(f"{own}\n".encode())
+        heard = to_first.makefile().readline().strip()
+    print(f"met: [{heard}]", flush=True)
+    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+
+
+def connection(address: tuple[str, int]) -> socket.socket:
+    """To whom may not listen yet."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return socket.create_connection(address, timeout=60)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
