@@ -2,7 +2,7 @@
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
 # The tests of Slurm wait more than they work.
-PROCESSES ?= $(shell expr 2 + `nproc`)
+PROCESSES ?= $(shell expr 3 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
 export CACHE ENV
@@ -13,6 +13,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
+	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (twenty minutes)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
 
@@ -25,7 +26,14 @@ test: $(ENV)/.installed
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
 	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
-		--numprocesses=$(PROCESSES) --dist=worksteal $(PYTEST)
+		--numprocesses=$(PROCESSES) --dist=worksteal -m 'not long' $(PYTEST)
+
+# Those tests of `make test` that take part in the table, and what takes too long for it.
+FAULTS := kills limits_and_preemption members no_place outages signals_in_jobs wandb_faults
+faults: $(ENV)/.installed
+	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
+	FAULTS=all KILLS=100 PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
+		--numprocesses=$(PROCESSES) --dist=worksteal $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
 
 # Parts of it: make bench BENCH='submit help'
 bench: $(ENV)/.installed
@@ -47,4 +55,4 @@ $(ENV)/.installed: pyproject.toml
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev
 	@touch $@
 
-.PHONY: help demo test bench cluster picture
+.PHONY: help demo test faults bench cluster picture

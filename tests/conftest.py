@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import faults
 import pytest
 from cluster import Cluster, missing
 from running import TEMPLATE, Ended, Project, cookiecutter, environment, path_with
@@ -20,12 +21,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.name != "test_demo")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the faults did, if any were injected."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    properties = [
+        each for report in reports if report.when == "call" for each in report.user_properties
+    ]
+    if rows := sorted(row for name, row in properties if name == "fault"):
+        terminalreporter.section("faults injected on a throwaway Slurm cluster")
+        for line in faults.table(rows):
+            terminalreporter.write_line(line)
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The same one for all of the tests' processes."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Project, Ended]:
     """Generated with the default answers, and installed by the generator with pip: takes a minute,
     so the first of the tests' processes does it for all."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "generated"
+    folder = shared_folder(tmp_path_factory, worker_id) / "generated"
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = folder / "ended.json"
@@ -65,9 +83,47 @@ def cluster(slurm_installed: None) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def on_slurm(project: Project, cluster: Cluster) -> Project:
+def on_slurm(project: Project, cluster: Cluster) -> Iterator[Project]:
     """The generated repository, its user on a login node of the cluster."""
-    return Project(project.path, cluster.environment)
+    yield Project(project.path, cluster.environment)
+    cluster.restart(*cluster.down)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> faults.Expected:
+    """The metrics of runs that no fault is done to; the first of the tests' processes makes them."""
+    folder = shared_folder(tmp_path_factory, worker_id) / "undisturbed"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            faults.make_undisturbed(project, folder)
+    return faults.read_undisturbed(folder)
+
+
+@pytest.fixture
+def traced(
+    on_slurm: Project,
+    tmp_path: Path,
+    undisturbed: faults.Expected,
+    record_property: Callable[[str, object], None],
+) -> Callable[..., faults.Sweep]:
+    """Makes sweeps to do faults to: ``traced(*overrides, name="sweep", pace=0.3)``."""
+
+    def make(
+        *overrides: str, name: str = "sweep", pace: float = 0.3, **variables: str
+    ) -> faults.Sweep:
+        sweep = faults.Sweep(
+            on_slurm, tmp_path / name, overrides, undisturbed,
+            lambda row: record_property("fault", row), 
+            {"WANDB_MODE": "disabled", **faults.ONE_THREAD, **variables},
+        )  # fmt: skip
+        sweep.directory.mkdir()
+        sweep.set_pace(pace)
+        return sweep
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 TEMPLATE = Path(__file__).resolve().parents[1]
 TOOLS = Path(sys.executable).parent
@@ -53,6 +56,19 @@ def home(folder: Path) -> dict[str, str]:
     return {"HOME": str(folder), "XDG_CACHE_HOME": cache}
 
 
+@contextmanager
+def disk(place: Path, options: str) -> Iterator[Path]:
+    """A small disk of its own at ``place``."""
+    place.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place])
+    if mounted.returncode:
+        pytest.skip("needs a machine on which it may mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
 def path_with(folder: Path, *programs: str | Path) -> str:
     """A new PATH on which there are bash, the tests' Python as python3, and only ``programs`` besides."""
     folder.mkdir()
@@ -72,6 +88,7 @@ class Project:
 
     path: Path
     variables: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None  # where its user is, if that is not the repository
 
     def environment(self, **variables: str) -> dict[str, str]:
         """With the virtual environment activated."""
@@ -89,7 +106,7 @@ class Project:
         """Start the project's command without waiting for its end."""
         return subprocess.Popen(
             [f"{self.path}/.venv/bin/python", "-m", "hpc_experiment", *map(str, arguments)],
-            cwd=self.path,
+            cwd=self.cwd or self.path,
             env=self.environment(**variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -167,6 +167,8 @@ def check_job_script(
         value = expand(value)
         if ":" in option or option in ("time", "mem"):
             continue
+        if preset == "hpc_gpu_packed" and option == "ntasks":  # as many as there are GPUs
+            continue
         if value or option == "exclusive":
             assert directives[f"--{option}"] == value
         else:
@@ -177,9 +179,15 @@ def check_job_script(
     folder = repository.parents[1]
     arguments, venv = folder / "srun", folder / "venv"
     function = (
+        "rm() { :; }; "
         f'source() {{ printf %s "$1" > {venv}; }}; srun() {{ printf "%s\\0" "$@" > {arguments}; }}'
     )
-    ended = run("bash", "-c", f"{function}\n{script}", cwd=folder, **VARIABLES)
+    # Neither is the working directory that of a job, nor is there Python.
+    lines = [line for line in script.splitlines() if "|| refuse" not in line]
+    ended = run(
+        "bash", "-c", "\n".join([function, *lines]), cwd=folder, **VARIABLES,
+        SLURM_ARRAY_JOB_ID="1", SLURM_ARRAY_TASK_ID="0",
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert not list(folder.rglob(CANARY))
     srun = arguments.read_text().split("\0")
@@ -228,7 +236,7 @@ def test_an_answer_is_refused_or_carried(
                 for preset, script in job_scripts(repository).items():
                     check_job_script(script, preset, answers, repository)
 
-    drawn(check, number=100, start=part)
+    drawn(check, number=30, start=part)
 
 
 def check_outcome(

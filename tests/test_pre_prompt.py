@@ -1,20 +1,18 @@
 """What the questions propose where Slurm answers, where it does not, and where nothing can be made."""
 
 import ast
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pre_prompt import output_directory, scratch
-from running import TEMPLATE, Ended, cookiecutter, environment, run
+from running import TEMPLATE, Ended, cookiecutter, disk, environment, run
 from slurm_defaults import accounts, gpus, improve, minutes
 from test_generation import PLAIN_FACTS, PROJECT, facts
 
@@ -357,19 +355,6 @@ def test_an_old_python_is_told_so(tmp_path: Path) -> None:
                 assert done.stderr.startswith("hpc-hydra-template needs Python 3.10 or newer; ")
                 assert f" runs on {version}." in done.stderr
                 assert done.stderr.count("\n") == 1
-
-
-@contextlib.contextmanager
-def disk(place: Path, options: str) -> Iterator[Path]:
-    """A small file system of its own."""
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place])
-    if mounted.returncode:
-        pytest.skip("needs root, and a machine on which it may mount")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
 
 
 def assert_refused(done: Ended, place: Path, reason: str) -> None:

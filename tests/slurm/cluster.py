@@ -25,9 +25,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,51 @@ class Cluster:
             signal.signal(signal.SIGTERM, self._sigterm_handler)
             self._sigterm_handler = None
 
+    def kill(self, *names: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End daemons (`slurmctld`, `slurmdbd`, `node1`, ...) with a signal; a node's jobs go on without it.
+
+        The controller writes down what it was told within five seconds, or after SIGTERM.
+        """
+        for name in names:
+            process = self._daemons.pop(name)
+            process.send_signal(number)
+            process.wait()
+
+    @property
+    def down(self) -> list[str]:
+        """Slurm's daemons that were killed."""
+        own = ("slurmdbd", "slurmctld", *self.shape.node_names)
+        return [name for name in own if name not in self._daemons]
+
+    def restart(self, *names: str) -> None:
+        """Start daemons that were killed, and return when the servers answer."""
+        for name in names:
+            self._launch(name, *self._command(name))
+        for question in (("sacctmgr", "show", "cluster"), ("sinfo",)) if names else ():
+            self._wait_for(names[0], partial(self._answers, question))
+
+    def configure(self, **values: object) -> None:
+        """Change lines of slurm.conf, and tell the daemons."""
+        path = self.directory / "slurm.conf"
+        text = path.read_text()
+        for name, value in values.items():
+            line = f"{name}={value}"
+            text, found = re.subn(rf"^{name}=.*$", line, text, flags=re.MULTILINE)
+            text = text if found else f"{line}\n{text}"
+        path.write_text(text)
+        if self._ask("slurmctld", "scontrol", "reconfigure") is None:
+            raise RuntimeError(f"scontrol reconfigure failed{self._log_tail('slurmctld')}")
+
+    def kill_jobs_of(self, node: str) -> list[int]:
+        """End all that runs on ``node`` for jobs with SIGKILL, as if its power had failed."""
+        variable = f"SLURMD_NODENAME={node}".encode()
+        own = {pid for pid in self._processes() if variable in _variables(pid)}
+        stepds = {pid for each in own for pid in _ancestors(each) if _is_stepd(pid)}
+        for process in (*stepds, *own):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return sorted(own)
+
     def _processes(self) -> list[int]:
         """The daemons and slurmstepd, by where they run; what jobs run, by its environment.
 
@@ -209,7 +255,7 @@ class Cluster:
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 working_directory = (process / "cwd").readlink()
-                variables = (process / "environ").read_bytes().split(b"\0")
+                variables = _variables(int(process.name))
             except OSError:  # it has ended
                 continue
             in_job = configuration in variables and any(
@@ -298,7 +344,7 @@ class Cluster:
             "mariadbd", "mariadbd", *database, "--skip-networking", f"--pid-file={at}/mariadbd.pid"
         )
         self._wait_for("mariadbd", (at / "mariadb.socket").exists)
-        self._launch("slurmdbd", "slurmdbd", "-D")
+        self._launch("slurmdbd", *self._command("slurmdbd"))
         self._wait_for(
             "slurmdbd", lambda: self._ask("slurmdbd", "sacctmgr", "show", "cluster") is not None
         )
@@ -314,14 +360,17 @@ class Cluster:
         ):
             if self._ask("slurmdbd", "sacctmgr", "--immediate", "add", *entity.split()) is None:
                 raise RuntimeError(f"sacctmgr add {entity} failed{self._log_tail('slurmdbd')}")
-        self._launch("slurmctld", "slurmctld", "-D")
-        for node in self.shape.node_names:
-            self._launch(node, "slurmd", "-D", "-N", node)
+        for name in ("slurmctld", *self.shape.node_names):
+            self._launch(name, *self._command(name))
         sinfo = ("sinfo", "--noheader", "--Node", "--format=%N %t")
         idle = {f"{node} idle" for node in self.shape.node_names}
         self._wait_for(
             "slurmctld", lambda: set((self._ask("slurmctld", *sinfo) or "").splitlines()) == idle
         )
+
+    def _command(self, name: str) -> tuple[str, ...]:
+        """That starts one of Slurm's daemons."""
+        return ("slurmd", "-D", "-N", name) if name in self.shape.node_names else (name, "-D")
 
     def _launch(self, name: str, *command: str) -> subprocess.Popen[bytes]:
         with (self.directory / f"{name}.log").open("ab") as log:
@@ -344,6 +393,9 @@ class Cluster:
                 command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, timeout=60
             )
         return None if done.returncode else done.stdout
+
+    def _answers(self, question: Sequence[str]) -> bool:
+        return self._ask("slurmctld", *question) is not None
 
     def _own_environment(self) -> dict[str, str]:
         foreign = (
@@ -388,6 +440,28 @@ def _becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _variables(process: int) -> list[bytes]:
+    """The environment of a process; OSError if it has ended."""
+    return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+
+
+def _ancestors(process: int) -> list[int]:
+    found = []
+    while process > 1:
+        with suppress(OSError):
+            process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+            found.append(process)
+            continue
+        break
+    return found
+
+
+def _is_stepd(process: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"slurmstepd")
+    return False
 
 
 def missing() -> list[str]:

@@ -53,17 +53,42 @@ def job_script(project: Project, job: str) -> str:
     return slurm(project, "scontrol", "write", "batch_script", job, "-")
 
 
-def process_of(sweep: Path) -> int:
-    """The process that supervises a sweep's only run."""
+def supervisors_of(sweep: Path) -> dict[str, int]:
+    """The process of each job, by its id, that watches the runs; of its first rank."""
+    processes = _processes(sweep)
+    found = {}
+    for process in processes:
+        if processes[process] not in processes:
+            variables = dict(
+                each.split("=", 1)
+                for each in Path(f"/proc/{process}/environ").read_text().split("\0")
+                if "=" in each
+            )
+            if variables.get("SLURM_PROCID") == "0":
+                job = f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
+                found[job] = process
+    return found
+
+
+def runs_of(sweep: Path) -> list[int]:
+    """The processes of a sweep's runs, which their supervisors have forked."""
+    processes = _processes(sweep)
+    return [process for process, parent in processes.items() if parent in processes]
+
+
+def _processes(sweep: Path) -> dict[int, int]:
+    """Those of the jobs' Python, with their parents."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = path.read_text().split("\0")
-            if f"{sweep}/jobs/submission_0.pkl" in words and "srun" not in words:
+            if (
+                any(word.startswith(f"{sweep}/jobs/submission_") for word in words)
+                and "srun" not in words
+            ):
                 parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
                 found[int(path.parent.name)] = int(parent)
-    (supervisor,) = (process for process, parent in found.items() if parent not in found)
-    return supervisor
+    return found
 
 
 def wait_until(

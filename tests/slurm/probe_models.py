@@ -9,8 +9,10 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from sklearn.neural_network import MLPClassifier
 
 
@@ -47,6 +49,34 @@ def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
     return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
 
 
+class TracedMLP(MLPClassifier):  # type: ignore[misc]
+    """Notes when it begins and ends a step, in the run's directory; a step takes as many seconds longer
+    as the file `pace` beside that directory says, for the first rank and for the others. Where a
+    file `greedy` is, it takes half a gigabyte."""
+
+    steps = 0
+
+    def partial_fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Sleep, then learn."""
+        directory = Path(HydraConfig.get().runtime.output_dir)
+        rank = int(os.environ.get("SLURM_PROCID", 0))
+        self.steps += 1
+        with (directory / f"steps_{rank}").open("a") as trace:
+            print("begin", self.steps, file=trace, flush=True)
+            pace = (directory.parent / "pace").read_text().split()
+            if (directory / "greedy").exists():
+                os.urandom(500 * 1024**2)
+            time.sleep(float(pace[min(rank, 1)]))
+            learned = super().partial_fit(*args, **kwargs)
+            print("end", self.steps, file=trace, flush=True)
+        return learned
+
+
+def traced_mlp(lr: float, seed: int, hidden: int, alpha: float) -> TracedMLP:
+    """An estimator that leaves a trace."""
+    return TracedMLP((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+
+
 def meeting(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
     """The ranks meet over TCP, as those of torch do, and each prints what rank 0 heard from all."""
     from hpc_experiment.hpc.ranks import this_process  # type: ignore[import-not-found]
@@ -81,3 +111,12 @@ def connection(address: tuple[str, int]) -> socket.socket:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def noted(
+    lr: float, seed: int, hidden: int, alpha: float, note: Any = "", secret: str = ""
+) -> MLPClassifier:
+    """Prints the note that it got, and whether the secret is the token that the environment has."""
+    print("note:", json.dumps(note if isinstance(note, str) else list(note)))
+    print("has the token:", secret == os.environ.get("HF_TOKEN"))
+    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)

@@ -54,7 +54,7 @@ def test_another_app(on_slurm: Project, tmp_path: Path) -> None:
 
     done = sweep("x=1,0,4", "hydra.sweep.dir=one_fails")
     assert done.returncode == 1
-    assert "1 of 3 runs failed" in done.stderr
+    assert "1 of 3 runs did not complete" in done.stderr
     folder = tmp_path / "one_fails"
     runs = [record(folder / str(number) / "run.json") for number in range(3)]
     assert [(run["state"], run["result"]) for run in runs] == [

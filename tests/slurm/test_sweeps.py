@@ -85,7 +85,7 @@ def test_a_failed_run_fails_alone(on_slurm: Project, tmp_path: Path) -> None:
     log = tmp_path / record(tmp_path / "sweep.json")["runs"][1]["log"]
     assert "InvalidParameterError" in log.read_text()
     assert "run 1 failed: " in done.stdout and f"log: {log}" in done.stdout
-    assert "1 of 3 runs failed" in done.stderr
+    assert "1 of 3 runs did not complete" in done.stderr
 
 
 def test_a_partition_that_is_not_there_is_complained_of(on_slurm: Project, tmp_path: Path) -> None:

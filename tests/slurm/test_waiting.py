@@ -7,36 +7,40 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from faults import Sweep
 from jobs import job_of, record, slurm, wait_until
 from running import Project
-from test_interruptions import sweeping
 from test_submission import HELD
 
 
-def test_ctrl_c_and_again(on_slurm: Project, tmp_path: Path) -> None:
+def test_ctrl_c_and_again(traced: Callable[..., Sweep]) -> None:
     """The jobs go on, and what is printed then can be typed."""
-    with sweeping(on_slurm, tmp_path, "+setup=hpc_batch", "epochs=14") as process:
+    sweep = traced("+setup=hpc_batch", "epochs=20", pace=0.5)
+    with sweep.going_on() as process:
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=30)[0]
     assert process.returncode == 130
     assert "Traceback" not in output
-    look, again, cancel = re.findall(r"^    (.*)$", output, re.MULTILINE)
-    job = job_of(tmp_path)
-    assert cancel == f"scancel {job}"
-    assert "RUNNING" in slurm(on_slurm, "squeue", "--noheader", "--format=%T", f"--jobs={job}")
-    assert "RUNNING" in on_slurm.run(*shlex.split(look)).stdout
+    look, again, cancel = (
+        shlex.split(line) for line in re.findall(r"^    (.*)$", output, re.MULTILINE)
+    )
+    job = sweep.job
+    assert cancel == ["scancel", job]
+    assert "RUNNING" in slurm(sweep.project, "squeue", "--noheader", "--format=%T", f"--jobs={job}")
+    assert "RUNNING" in sweep.project.run(*look).stdout
 
-    second, third = (on_slurm.run(*shlex.split(again)) for _ in range(2))
+    second, third = (sweep.project.run(*again) for _ in range(2))
     for done in (second, third):
         assert done.returncode == 0, done.stdout + done.stderr
         assert "0 to submit" in done.stdout
-    assert record(tmp_path / "0" / "run.json")["state"] == "COMPLETED"
-    assert job_of(tmp_path) == job
+    assert sweep.states == ["COMPLETED"]
+    assert sweep.job == job
 
-    changed = on_slurm.run(*shlex.split(again), "lr=0.5")
+    changed = sweep.project.run(*again, "lr=0.5")
     assert changed.returncode == 1
     assert "has a sweep of other overrides" in changed.stderr
 
@@ -63,8 +67,8 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
             "TIMEOUT", "+setup=hpc_batch", "model._target_=probe_models.slow_mlp", "epochs=999",
             "signal_policy=ignore", "hydra.launcher.timeout_min=1",
         ),
-        "FAILED with exit code 7": start(
-            "FAILED with exit code 7", "+setup=hpc_batch", "hydra.launcher.setup=['exit 7']"
+        "FAILED with exit code 255": start(
+            "FAILED with exit code 255", "+setup=hpc_batch", "hydra.launcher.srun_args=['--what']"
         ),
         "CANCELLED": start("CANCELLED", "+setup=hpc_batch", HELD),
         "NODE_FAIL": start(
@@ -81,8 +85,10 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
     for reason, process in sweeps.items():
         output = process.communicate(timeout=300)[0]
         assert process.returncode == 1, output
-        assert f"run 0 failed: {reason}" in output
-        assert record(tmp_path / reason / "0" / "run.json")["error"].startswith(reason)
+        assert f": {reason}" in output
+        run = record(tmp_path / reason / "0" / "run.json")
+        assert run["error"].startswith(reason)
+        assert run["state"] == (reason if reason in ("TIMEOUT", "CANCELLED") else "FAILED")
         log = record(tmp_path / reason / "sweep.json")["runs"][0]["log"]
         assert (f"log: {tmp_path / reason / log}" in output) == (reason != "CANCELLED")
     assert len(calls.read_text().splitlines()) <= len(sweeps) * (

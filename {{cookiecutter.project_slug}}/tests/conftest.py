@@ -33,10 +33,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_signal_handler_left() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in signals.IGNORED}
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
-    assert {number: signal.getsignal(number) for number in signals.IGNORED} == before
-    assert signals.before_hand_over == []
+    assert {number: signal.getsignal(number) for number in signals.SIGNALS} == before
+    assert signals.before_hand_over == signals.unheard == []
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_one_run_of_a_sweep_fails_and_the_others_do_not(command: Command, tmp_pa
     ended = command("+setup=local", *options, FORCE_COLOR="1")  # as on a terminal
     sweep = tmp_path / "sweep"
     assert ended.returncode == 1
-    assert "1 of 2 runs failed" in ended.stderr
+    assert "1 of 2 runs did not complete" in ended.stderr
     assert "Error executing job" not in ended.stderr  # Hydra's words, after all has been said
     assert re.search(r"\d of 2: \d pending, \d running, \d done, \d failed", ended.stderr)
     assert "run 1 failed: " in ended.stderr

@@ -17,9 +17,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         os, "sched_setaffinity", lambda process, own: cpus.extend(own), raising=False
     )
     for name in os.environ:
-        if name.startswith(("SLURM_", "OMP_")) or name in _worker.DEVICES:
+        if name.startswith(("SLURM_", "OMP_")) or name in _worker.VISIBLE_GPUS:
             monkeypatch.delenv(name)
-    for name in ("OMP_NUM_THREADS", *_worker.DEVICES):
+    for name in ("OMP_NUM_THREADS", *_worker.VISIBLE_GPUS):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "8")

@@ -85,7 +85,8 @@ def test_the_sweep_record_says_what_ran(tmp_path: Path) -> None:
     [
         ({"7_0": "RUNNING", "7_1": "PENDING"}, ["RUNNING", "PENDING"]),
         ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
-        ({"7_0": "TIMEOUT", "7_1": "PENDING"}, ["LOST", "PENDING"]),
+        ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
+        ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
         ({}, ["LOST", "LOST"]),
         (None, ["RUNNING", "PENDING"]),
     ],
@@ -102,16 +103,34 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
     runs.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
     runs.write(tmp_path / "0" / runs.RUN, {"state": "RUNNING", "job_id": "7_0"})
-    monkeypatch.setattr(runs.squeue, "states", lambda: queue)
+    monkeypatch.setattr(runs.squeue, "states", lambda uid: queue)
     assert [run["state"] for run in runs.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
 
-def test_stopped_and_not_requeued_stays_stopped(tmp_path: Path) -> None:
-    runs.write(tmp_path / runs.RUN, {"state": "STOPPED", "error": "SIGTERM"})
-    runs.record_end(tmp_path, [], "7", "CANCELLED")
+def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty answer about somebody else says nothing."""
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": None}
+    runs.record_sweep(tmp_path, "slurm", [], [run])
+    asked = []
+    monkeypatch.setattr(runs.squeue, "states", lambda uid: asked.append(uid) or {})
+    assert [run["state"] for run in runs.states(tmp_path)] == ["LOST"]
+    monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
+    assert [run["state"] for run in runs.states(tmp_path)] == ["PENDING"]
+    assert asked == [tmp_path.stat().st_uid] * 2
+
+
+def test_the_end_of_a_run_that_could_not_tell_it(tmp_path: Path) -> None:
+    """What is known of the end of this job stays; what is known of an earlier one does not."""
+    runs.write(tmp_path / runs.RUN, {"state": "STOPPED", "error": "SIGTERM", "job_id": "7_0"})
+    runs.record_end(tmp_path, [], "7_0", "CANCELLED")
+    runs.record_end(tmp_path, [], "7_0", "no longer in Slurm's queue")
     record = runs.read(tmp_path / runs.RUN)
-    assert record["state"] == "STOPPED"
-    assert record["error"] == "SIGTERM; not requeued: CANCELLED"
+    assert (record["state"], record["error"]) == ("CANCELLED", "CANCELLED, after SIGTERM")
+    runs.record_end(tmp_path, [], "8_0", "TIMEOUT")
+    record = runs.read(tmp_path / runs.RUN)
+    assert (record["state"], record["error"], record["job_id"]) == ("TIMEOUT", "TIMEOUT", "8_0")
 
 
 def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:

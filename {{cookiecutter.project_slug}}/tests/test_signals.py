@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 
 import pytest
 
@@ -15,11 +16,14 @@ def requeued(request: pytest.FixtureRequest) -> list[int]:
     """Stands for submitit's handler of the warning, which requeues the job and ends the process."""
     received = []
 
-    def handler(number: int, frame: object) -> None:
-        received.append(number)
-        sys.exit(-1)
+    class Handler:
+        __module__ = "submitit.core.job_environment"
 
-    before = signal.signal(signals.WARNING, handler)
+        def requeue(self, number: int, frame: object) -> None:
+            received.append(number)
+            sys.exit(-1)
+
+    before = signal.signal(signals.WARNING, Handler().requeue)
     request.addfinalizer(lambda: signal.signal(signals.WARNING, before))
     return received
 
@@ -45,20 +49,20 @@ def test_after_a_warning_the_task_stops_then_the_job_is_requeued(requeued: list[
 
 
 @pytest.mark.parametrize(
-    ("queue", "requeues"),
-    [({"7_0": "RUNNING"}, 1), ({"7_0": "COMPLETING"}, 0), ({}, 0), (None, 0)],
+    ("fate", "requeues"), [("RUNNING", 1), ("REQUEUED", 0), ("CANCELLED", 0), (None, 0)]
 )
-def test_after_a_term_it_is_requeued_only_if_slurm_takes_it_for_running(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_after_others_it_is_requeued_only_if_slurm_takes_it_for_running(
     requeued: list[int],
-    queue: dict[str, str] | None,
+    number: int,
+    fate: str | None,
     requeues: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A job that was cancelled must not come back."""
-    for name, value in (("JOB_ID", "8"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "0")):
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    monkeypatch.setattr(signals.squeue, "states", lambda: queue)
-    assert stopped_by(signal.SIGTERM)[-1] == "SIGTERM"
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    monkeypatch.setattr(signals.squeue, "fate", {"8": fate}.get)
+    assert stopped_by(number)[-1] == signal.Signals(number).name
     assert len(requeued) == requeues
 
 
@@ -78,9 +82,38 @@ def test_a_run_that_fails_after_the_signal_has_failed(requeued: list[int]) -> No
 
 def test_ignore_lets_all_five_pass() -> None:
     with signals.handled(Policy.ignore, 60):
-        for number in signals.IGNORED:
+        for number in signals.SIGNALS:
             os.kill(os.getpid(), number)
         assert not stop_requested()
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+def test_handlers_of_libraries(policy: Policy, request: pytest.FixtureRequest) -> None:
+    """One from before the run hears its signal too, unless all are ignored; one of the run's own goes."""
+    heard: list[str] = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.append("library"))
+    request.addfinalizer(lambda: signal.signal(signal.SIGUSR1, before))
+    stopped = pytest.raises(SystemExit) if policy is Policy.checkpoint else nullcontext()
+    with stopped, signals.handled(policy, 60):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        for number in signals.SIGNALS:
+            signal.signal(number, lambda *_: heard.append("task"))
+            os.kill(os.getpid(), number)
+        assert stop_requested() == (policy is Policy.checkpoint)
+    os.kill(os.getpid(), signal.SIGUSR1)
+    first = ["library"] if policy is Policy.checkpoint else []
+    assert heard == [*first, *["task"] * 5, "library"]
+
+
+def test_a_signal_from_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our launcher no run begins after it, but one that ignores signals."""
+    monkeypatch.setattr(signals, "supervised", True)
+    monkeypatch.setattr(signals, "unheard", [signal.SIGTERM])
+    with pytest.raises(SystemExit) as ended, signals.handled(Policy.checkpoint, 60):
+        raise AssertionError("the run has begun")
+    assert ended.value.code == signals.STOPPED
+    with signals.handled(Policy.ignore, 60):
+        pass
 
 
 def test_no_signal_is_heard_outside_of_a_run() -> None:
@@ -100,10 +133,12 @@ def test_a_task_that_does_not_react_is_handed_over_before_the_deadline(task: str
     program = f"""
         import hashlib, os, signal, sys, threading, time
         from {{ cookiecutter.__package }}.hpc import signals
-        def requeue(number, frame):
-            print("requeued", flush=True)
-            sys.exit(7)
-        signal.signal(signal.SIGUSR2, requeue)
+        class Handler:
+            __module__ = "submitit.core.job_environment"
+            def requeue(self, number, frame):
+                print("requeued", flush=True)
+                sys.exit(7)
+        signal.signal(signal.SIGUSR2, Handler().requeue)
         with signals.handled(signals.Policy.checkpoint, signals.HAND_OVER_S + 0.5):
             threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR2)).start()
             {task}

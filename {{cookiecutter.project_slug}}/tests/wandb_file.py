@@ -1,57 +1,37 @@
-"""Read back what W&B wrote: a `.wandb` file is a LevelDB log of protobuf records."""
+"""All that W&B wrote for a run."""
 
 import json
-import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wandb.proto import wandb_internal_pb2
-
-BLOCK, HEADER = 32768, 7
+from {{ cookiecutter.__package }}.hpc.wandb_log import records, segments
 
 
-def records(path: Path) -> Iterator[Any]:
-    """The records of ``path``, as far as they are whole.
-
-    The format is that of https://github.com/google/leveldb/blob/main/doc/log_format.md after a
-    header of 7 bytes, which counts as part of the first block.
-    """
-    content, at, message = path.read_bytes(), HEADER, b""
-    while at + HEADER <= len(content):
-        left_in_block = BLOCK - at % BLOCK
-        if left_in_block < HEADER:
-            at += left_in_block
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + HEADER])
-        if kind == 0:
-            return
-        message += content[at + HEADER : at + HEADER + length]
-        at += HEADER + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(message)
-            yield record
-            message = b""
-
-
-def read(run_directory: Path) -> dict[str, Any]:
+def read(run_directory: Path, wait_s: float = 20) -> dict[str, Any]:
     """Ids, groups, config, history and exit codes of all segments of the W&B run in ``run_directory``.
 
     W&B's service writes the end of a file a moment after `finish` has returned: it is waited for.
     """
-    paths = sorted(run_directory.glob("wandb/*run-*/*.wandb"))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + wait_s
     while True:
+        paths = segments(run_directory)
         run = _read(paths)
-        if len(run["exits"]) == len(paths) or time.monotonic() > deadline:
+        if not paths or _exits(paths[-1]) or time.monotonic() > deadline:
             return run
         time.sleep(0.1)
 
 
+def _exits(path: Path) -> list[int]:
+    return [record.exit.exit_code for record in records(path) if record.HasField("exit")]
+
+
 def _read(paths: Sequence[Path]) -> dict[str, Any]:
-    run: dict[str, Any] = {"ids": set(), "groups": set(), "config": {}, "history": [], "exits": []}
+    run: dict[str, Any] = {
+        "empty": sum(not list(records(path)) for path in paths), "ids": set(), "groups": set(), "config": {}, "history": [],
+        "exits": [code for path in paths for code in _exits(path)],
+    }  # fmt: skip
     for record in (record for path in paths for record in records(path)):
         kind = record.WhichOneof("record_type")
         if kind == "run":
@@ -64,6 +44,4 @@ def _read(paths: Sequence[Path]) -> dict[str, Any]:
             for item in record.history.item:
                 row[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
             run["history"].append(row)
-        elif kind == "exit":
-            run["exits"].append(record.exit.exit_code)
     return run

@@ -24,9 +24,11 @@ def run(cfg: DictConfig) -> object:
     """One run: the task, with Slurm's signals handled as ``signal_policy`` says."""
     if unknown := set(cfg) - set(Config.__dataclass_fields__):  # added with a +
         raise TypeError(f"train() has no parameter {', '.join(map(str, unknown))}")
-    warning_s = getattr(HydraConfig.get().launcher, "signal_delay_s", 120)
+    warning_s = getattr(HydraConfig.get().launcher, "signal_delay_s", 30)
     with signals.handled(cfg.signal_policy, warning_s):
-        return zen(train)(cfg)
+        # Resolved before the call, cfg, which is written with the result of a run of a sweep, would have
+        # the token in place of ${oc.env:TOKEN}.
+        return zen(train, resolve_pre_call=False)(cfg)
 
 
 def main() -> None:

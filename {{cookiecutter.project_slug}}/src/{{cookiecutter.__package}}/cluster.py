@@ -28,8 +28,8 @@ ACCOUNT = {{ literal(cookiecutter.account) }}
 GPU_SBATCH = {{ literal(cookiecutter.gpu_sbatch) }}
 CPU_SBATCH = {{ literal(cookiecutter.cpu_sbatch) }}
 
-# Shell commands at the start of a job, before the virtual environment is activated; a first line such
-# as `#!/bin/bash -l` becomes that of the job script.
+# Shell commands at the start of a job, before the virtual environment is activated. If one fails, so does
+# the job; append `|| true` to one that may. A first line such as `#!/bin/bash -l` becomes the script's.
 SETUP_COMMANDS = {{ literal(cookiecutter.setup_commands) }}
 # Variables in paths are those of whoever submits; a relative path lies in this repository.
 VENV_PATH = {{ literal(cookiecutter.venv_path) }}

@@ -8,14 +8,12 @@ loop: load the checkpoint if there is one, save after every epoch, ask whether t
 from __future__ import annotations
 
 import logging
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .hpc import tracking
-from .hpc.files import write_atomically
+from .hpc import checkpoints, tracking
 from .hpc.ranks import rank
 from .hpc.signals import stop_requested
 from .metrics import Metrics, plot, write_csv
@@ -30,8 +28,8 @@ def train(
 ) -> float | None:
     """Train ``model(lr=lr, seed=seed)``; the result is its accuracy on the validation set, 0 to 1.
 
-    ``output_dir`` gets ``checkpoint.pkl``, from which a second call goes on, ``metrics.csv`` with a
-    line per epoch, and ``learning_curve.png``. Returns None if Slurm asked the run to stop before
+    ``output_dir`` gets checkpoints, from which a second call goes on, ``metrics.csv`` with a line per
+    epoch, and ``learning_curve.png``. Returns None if Slurm asked the run to stop before
     its last epoch.
 
     Raises:
@@ -55,13 +53,12 @@ def train(
     )
 
     estimator, history = model(lr=lr, seed=seed), list[Metrics]()
-    checkpoint = output_dir / "checkpoint.pkl"
-    if checkpoint.exists():
+    if state := checkpoints.newest(output_dir):
         parameters = estimator.get_params()
-        estimator, history = pickle.loads(checkpoint.read_bytes())
+        estimator, history = state
         if estimator.get_params() != parameters or len(history) > epochs:
-            raise ValueError(f"{checkpoint} is of another run: choose another output_dir")
-        log.info("goes on after epoch %d, from %s", len(history), checkpoint)
+            raise ValueError(f"{output_dir} has checkpoints of another run: choose another")
+        log.info("goes on after epoch %d", len(history))
 
     on_terminal = sys.stderr.isatty()
     for epoch in track(
@@ -79,9 +76,10 @@ def train(
         }
         history.append(metrics)
         if writes:
-            write_atomically(checkpoint, pickle.dumps((estimator, history)))
-            write_csv(history, output_dir / "metrics.csv")
             tracking.log_metrics(metrics, step=epoch + 1)
+            write_csv(history, output_dir / "metrics.csv")
+            # Last, since what comes before its checkpoint is done again if the run is killed.
+            checkpoints.save(output_dir, epoch + 1, (estimator, history))
             if not on_terminal:
                 log.info("epoch %(epoch)d: valid_accuracy %(valid_accuracy).4f", metrics)
         if len(history) < epochs and stop_requested():

@@ -5,16 +5,52 @@ The underscore keeps Hydra, which looks for plugins at every start, from importi
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import shlex
 import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import submitit
 
+from {{ cookiecutter.__package }}.hpc import squeue
+from {{ cookiecutter.__package }}.hpc.paths import REPOSITORY
+
+log = logging.getLogger(__name__)
+
 # Of the job in which this process runs, as far as it is in one: no business of the jobs that it submits.
 JOBS_OWN = re.compile(
     r"(SLURM_(?!CONF)|SRUN_|SUBMITIT_|PMIX?_|(CUDA|HIP|ROCR)_VISIBLE_DEVICES$|GPU_DEVICE)"
+)
+
+# What sbatch says when its controller is down or busy; in the last two cases it may have taken the job.
+AWAY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
+TRY_FOR_S = 600
+# Of the job script. What fails before the runs begin ends the job, with the reason in its log, and in a
+# file, from which the waiting process has it sooner than from Slurm.
+GUARD = """\
+# until the runs begin
+not_begun=%(folder)s/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_not_begun
+rm -f "$not_begun"
+refuse() { trap - EXIT; echo "$1" | tee "$not_begun" >&2; exit 1; }
+on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
+trap 'test $? = 0 || test -n "${begun:-}" || refuse "the setup commands ended the job"' EXIT
+trap 'trap - EXIT; exit 143' TERM
+# not in the files that they source
+test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || on_error $code $LINENO' ERR"""
+CHECKS = """\
+test -d "$SLURM_SUBMIT_DIR" || refuse "the working directory is gone: $SLURM_SUBMIT_DIR"
+%(python)s -c %(check)s hydra submitit %(package)s || refuse %(lacking)s
+begun=yes
+trap - TERM
+test -z "${BASH_VERSION:-}" || trap - ERR"""
+CHECK = (
+    "import importlib.util, sys; lacking = [name for name in sys.argv[1:] if not "
+    'importlib.util.find_spec(name)]; sys.exit("no package " + ", ".join(lacking) if lacking else 0)'
 )
 
 
@@ -59,33 +95,73 @@ class SlurmExecutor(submitit.SlurmExecutor):
             lines[0] = setup[0]
         return "\n".join(lines)
 
-    def submit_jobs(self, command: str, jobs: int, parallel: int) -> str:
-        """Submit an array of ``jobs`` that execute ``command``, of which ``parallel`` run at a time.
+    def submit_jobs(self, command: str, jobs: int, parallel: int, script: Path) -> str:
+        """Submit an array of ``jobs`` that execute ``command``, of which ``parallel`` run at a time;
+        return its id. While Slurm's controller is away, go on trying for some minutes.
 
-        Returns:
-            The array's id. Its script is then in the folder, as ID_submission.sh.
+        Args:
+            script: where to write the job script; `job_of` knows the job by it.
 
         Raises:
             Refused: Slurm did not take it.
         """
         self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
-        script = self.folder / f".{os.getpid()}_submission.sh"
         script.write_text(self._make_submission_file_text(command, ""))
         environment = dict(os.environ)
         if "SLURM_JOB_ID" in environment:
             environment = {
                 name: environment[name] for name in environment if not JOBS_OWN.match(name)
             }
-        done = subprocess.run(
-            ["sbatch", script], env=environment, capture_output=True, text=True,
-            start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
-        )  # fmt: skip
-        if done.returncode != 0:
-            script.unlink()
-            raise Refused(done.stderr.strip() or f"sbatch ended with exit code {done.returncode}")
-        job_id = self._get_job_id_from_submission_command(done.stdout)
-        script.rename(self.folder / f"{job_id}_submission.sh")
-        return job_id
+        deadline = time.monotonic() + TRY_FOR_S
+        while True:
+            done = subprocess.run(
+                ["sbatch", script], env=environment, capture_output=True, text=True,
+                start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
+            )  # fmt: skip
+            if done.returncode == 0:
+                return self._get_job_id_from_submission_command(done.stdout)
+            error = done.stderr.strip() or f"sbatch ended with exit code {done.returncode}"
+            if not AWAY.search(error):
+                script.unlink()
+                raise Refused(error)
+            log.warning("%s; trying again (Ctrl-C twice: give up)", error)
+            time.sleep(5)  # what the controller still has before it is visible then
+            _, job_id = job_of(script)
+            if job_id:
+                return job_id
+            if time.monotonic() > deadline:
+                raise Refused(error)
+
+
+def guarded(setup: Sequence[str], folder: str, python: str) -> list[str]:
+    """The lines of ``setup``, with what ends the job if one of them fails, or if the runs cannot begin.
+
+    Args:
+        folder: that of the jobs.
+        python: the shell command that starts the Python of the runs.
+    """
+    shebang = [line for line in setup[:1] if line.startswith("#!")]
+    lacking = (
+        f"{python} does not start, or lacks what the runs need. On a login node: "
+        f"{python} -m pip install -e {shlex.quote(str(REPOSITORY))}"
+    )
+    package = __package__.partition(".")[2].removesuffix("_launcher")
+    before = GUARD % {"folder": shlex.quote(folder)}
+    after = CHECKS % {
+        "python": python,
+        "check": shlex.quote(CHECK),
+        "package": package,
+        "lacking": shlex.quote(lacking),
+    }
+    return [*shebang, before, *setup[len(shebang) :], after]
+
+
+def job_of(script: Path) -> tuple[bool, str | None]:
+    """Whether Slurm answers, and the id of the job that it took with this ``script``, if it did."""
+    answer = squeue.ask("--states=all", "--format=%F %o")
+    pairs = (line.partition(" ") for line in (answer or "").splitlines())
+    jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
+    return answer is not None, jobs[0] if jobs else None
 
 
 def max_jobs_per_array() -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from {{ cookiecutter.__package }}.hpc.files import write_atomically
+from {{ cookiecutter.__package }}.hpc.files import open_own, write_atomically
 
 # What is known of a run that had no time to say anything itself; Slurm may know more.
 KILLED = "the process of the run ended"
@@ -36,6 +36,7 @@ class Work:
     jobs: list[list[tuple[int, list[str]]]]  # of each job the runs: number and overrides
     shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
     use_srun: bool
+    ranks: int  # of a job
     timeout_min: int
     max_num_timeout: int
     signal_delay_s: int
@@ -85,16 +86,18 @@ class Result(JobReturn):
 
     error: str
 
-    def __init__(self, overrides: Sequence[str], paths: Sequence[Path]) -> None:
-        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it was not
-        submitted.
+    def __init__(
+        self, overrides: Sequence[str], paths: Sequence[Path], error: str = "not submitted"
+    ) -> None:
+        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it ended with
+        ``error``.
 
         Raises:
             Exception: whatever unpickling raises.
         """
         super().__init__(overrides)
         self.paths = paths
-        error = "" if paths else "not submitted"
+        error = "" if paths else error
         for path in reversed(paths):  # what it returned is what its first rank returned
             vars(self).update(self._read(path, 0))
             error = self.error or error
@@ -103,7 +106,7 @@ class Result(JobReturn):
 
     @staticmethod
     def _read(path: Path, part: int) -> Any:
-        with path.open("rb") as file:
+        with open_own(path) as file:
             return [pickle.load(file) for _ in range(part + 1)][part]
 
     def __getattribute__(self, name: str) -> Any:

@@ -30,6 +30,8 @@ class Watch:
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
         self.failures: list[str] = []
+        self.refused: dict[int, str] = {}  # why, of runs whose job could not begin them
+        self.given_up: dict[int, str] = {}  # why, of runs that left no result
         self._names = {number: self._names_of(run) for number, run in self.open.items()}
 
     def _names_of(self, run: Run) -> tuple[str, list[tuple[str, str]]]:
@@ -43,6 +45,24 @@ class Watch:
         ]
         return Path(run.log or "").name, results
 
+    def _error(self, run: Run) -> str:
+        try:
+            return Result(run.overrides, self.results[run.number]).error
+        except Exception as error:
+            return f"its result cannot be read: {error}"
+
+    def give_up(self, run: Run, reason: str) -> None:
+        """Wait no longer for a run that will leave no result."""
+        self.given_up[run.number] = reason
+        self._close(run, reason)
+
+    def _close(self, run: Run, error: str) -> None:
+        if error:
+            last_line = error.strip().rpartition("\n")[2]
+            self.failures.append(f"run {run.number} failed: {last_line}, log: {run.log}")
+        self.running.discard(run.number)
+        del self.open[run.number]
+
     def look(self) -> None:
         """Look into the folder once."""
         there = {entry.name for entry in os.scandir(self.folder)}
@@ -51,12 +71,12 @@ class Watch:
             found = [there.intersection(names) for names in results]
             if all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
+                error = ""
                 if not all(completed in there for completed, _ in results):
-                    error = Result(run.overrides, self.results[number]).error
-                    last_line = error.strip().rpartition("\n")[2]
-                    self.failures.append(f"run {number} failed: {last_line}, log: {run.log}")
-                self.running.discard(number)
-                del self.open[number]
+                    error = self._error(run)
+                self._close(run, error)
+            elif f"{run.job_id}_not_begun" in there:
+                self.refused[number] = (self.folder / f"{run.job_id}_not_begun").read_text().strip()
             elif log_name in there:
                 self.running.add(number)
 
@@ -112,7 +132,8 @@ class View:
 
     def show(self, watch: Watch) -> None:
         """Show how far the sweep is."""
-        over, failed, running = len(watch.results), len(watch.failures), len(watch.running)
+        failed, running = len(watch.failures), len(watch.running)
+        over = len(watch.results) + len(watch.given_up)
         pending = len(watch.open) - running
         line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
         if self._before is None:
@@ -141,18 +162,18 @@ def wait(
     watch: Watch,
     view: View,
     end_of: Callable[[str], str | None],
-    give_up: Callable[[Run, str], None],
+    give_up: Callable[[Run, str], str],
 ) -> None:
     """Until all runs of ``watch`` are over. One whose job has ended without a result, for the reason
-    that ``end_of`` gives, is given up, which leaves a result."""
+    that ``end_of`` gives, is given up; ``give_up`` records that, and says what is known of it."""
     while True:
         began = time.process_time()  # by the clock it may be much longer, on a busy login node
         # Asked before the look: then what a job left at its end is seen.
         ends = {number: end_of(str(run.job_id)) for number, run in watch.open.items()}
         watch.look()
-        for number, run in watch.open.items():
-            if reason := ends[number]:
-                give_up(run, reason)
+        for number, run in list(watch.open.items()):
+            if reason := watch.refused.get(number) or ends[number]:
+                watch.give_up(run, give_up(run, reason))
         view.show(watch)
         if not watch.open:
             return

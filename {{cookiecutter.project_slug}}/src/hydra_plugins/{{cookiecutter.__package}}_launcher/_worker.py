@@ -9,19 +9,18 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from submitit import JobEnvironment
 
-from {{ cookiecutter.__package }}.hpc.signals import WARNING
+from {{ cookiecutter.__package }}.hpc import signals
+from {{ cookiecutter.__package }}.hpc.ranks import VISIBLE_GPUS
 
 from ._files import Work, result_path, write_result
 
-REQUEUE = 75  # exit code if a run stopped in order to go on later: EX_TEMPFAIL of sysexits.h
-DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 # Set where Slurm itself gives each rank GPUs of its own.
 GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
 # What a run would take for its place among others, with which it only shares the job.
@@ -37,12 +36,14 @@ ALONE = {
 
 @dataclass
 class Todo:
-    """A run, as one rank has to do it."""
+    """A run, as one rank of a job has to do it."""
 
     folder: Path
+    directory: Path  # of the run
     number: int
     rank: int
     overrides: list[str]
+    job_id: str
     log: Path | None  # for what it prints, if the log of the job is not its own
 
     def result(self, completed: bool) -> Path:
@@ -53,19 +54,33 @@ class Todo:
         """Whether it has completed or failed."""
         return self.result(True).exists() or self.result(False).exists()
 
+    def end(self, error: str, state: str = "") -> None:
+        """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
+        from {{ cookiecutter.__package }}.hpc import runs
 
-def work_off(
-    todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment, received: list[int]
-) -> int:
-    """Do ``todos`` one after another; return the exit code, 1 if any of them failed.
+        try:
+            if state != "STOPPED":
+                write_result(self.folder, self.number, self.rank, error=error)
+            if self.rank == 0:
+                runs.record_end(self.directory, self.overrides, self.job_id, error, state)
+        except Exception as failure:  # a full disk; an environment that is being changed
+            say(f"run {self.number}: no record of its end: {failure}")
+
+
+def say(text: str) -> None:
+    """Print ``text`` to the log of the job, which may lie on a full disk."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment) -> int:
+    """Do ``todos`` one after another; return the exit code: 1 if any of them failed, STOPPED if the
+    rest is to be done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
-        received: the signals that have come so far.
     """
-    for number in (signal.SIGUSR1, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    job_id = job.job_id
+    signals.supervised = True
     if work.shared:
         _take_share(job)
     try:
@@ -82,37 +97,51 @@ def work_off(
         setup_globals()
         composer = Composer(context.config_loader, sweep)
         recorded = any(isinstance(own, runs.RecordCallback) for own in context.callbacks.callbacks)
+        if not recorded:
+            _leave_signals_to_app()
         gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
     except Exception:
         for todo in todos:
-            _fail(todo, traceback.format_exc())
+            _fail(todo)
         return 1
 
     exit_code = 0
     for todo in todos:
-        if received:
-            return REQUEUE if WARNING in received else 128 + received[0]
         with _printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config = composer.compose(todo.overrides)
-                returned = run(config, task_function, context.callbacks, job_id, todo.number)
+                if signals.unheard and not signals.is_ignoring(config):
+                    return signals.STOPPED
+                returned = run(config, task_function, context.callbacks, todo.job_id, todo.number)
                 error = ""
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(returned._return_value))
-                    print(error, file=sys.stderr)
+                    say(error)
                 if todo.rank == 0 and not recorded:
-                    runs.record_result(work.sweep_dir / str(todo.number), job_id, returned)
+                    runs.record_result(todo.directory, todo.job_id, returned)
                 write_result(todo.folder, todo.number, todo.rank, returned, error)
             except Exception:  # of Hydra or a callback, or the result cannot be pickled
-                error = traceback.format_exc()
-                _fail(todo, error)
+                error = "see the traceback"
+                _fail(todo)
         exit_code = exit_code or int(bool(error))
     return exit_code
 
 
-def _fail(todo: Todo, error: str) -> None:
-    print(error, file=sys.stderr)
-    write_result(todo.folder, todo.number, todo.rank, error=error)
+def _fail(todo: Todo) -> None:
+    error = traceback.format_exc()
+    say(error)
+    todo.end(error)
+
+
+def _leave_signals_to_app() -> None:
+    """As under submitit: the warning stops a run that does not handle it, at once."""
+
+    def stop(number: int, frame: object) -> None:
+        sys.exit(signals.STOPPED)
+
+    signal.signal(signals.WARNING, stop)
+    for number in (signal.SIGUSR1, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _take_share(job: JobEnvironment) -> None:
@@ -124,7 +153,7 @@ def _take_share(job: JobEnvironment) -> None:
     here = -(-job.num_tasks // job.num_nodes)
     place = job.local_rank % here
     if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
-        for name in DEVICES:
+        for name in VISIBLE_GPUS:
             if devices := [device for device in os.environ.get(name, "").split(",") if device]:
                 os.environ[name] = ",".join(_share(devices, place, here))
     cpus, of_job = sorted(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", here))

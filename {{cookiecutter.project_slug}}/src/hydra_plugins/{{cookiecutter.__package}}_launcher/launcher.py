@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -30,9 +30,12 @@ from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 
 from {{ cookiecutter.__package }}.hpc import runs as records
 from {{ cookiecutter.__package }}.hpc import source
-from {{ cookiecutter.__package }}.hpc.files import locked, write_atomically
+from {{ cookiecutter.__package }}.hpc.files import locked, writable_by_all, write_atomically
 
 from ._files import KILLED, Result, Run, Work, log_path, result_path, write_result
+
+if TYPE_CHECKING:
+    from ._waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +58,13 @@ class Launcher(stock.BaseSubmititLauncher):
         assert self.config is not None
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
+        records.refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
         if "mode" in self.config.hydra.sweep:
             self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
+        if initial_job_idx == 0:
+            self._warn_of_others()
         runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
         log.info("runs: %d, outputs in %s", len(runs), self.directory)
         try:
@@ -71,6 +77,8 @@ class Launcher(stock.BaseSubmititLauncher):
         except KeyboardInterrupt:
             self._on_interrupt(runs)
             sys.exit(130)
+        except PermissionError as error:
+            raise records.LauncherError(str(error)) from error
 
     def _check(self) -> None:
         assert self.config is not None
@@ -79,6 +87,13 @@ class Launcher(stock.BaseSubmititLauncher):
             raise records.LauncherError(
                 f"hydra.launcher.wait=false: {sweeper.__name__} needs the results of its runs"
             )
+
+    def _warn_of_others(self) -> None:
+        if folders := shlex.join(map(str, writable_by_all(self.folder, self.directory))):
+            log.warning(
+                "everyone can write to %s, and put there what your jobs would execute. To end that: "
+                "chmod o-w %s (or chmod +t, if others are to make files there)", folders, folders,
+            )  # fmt: skip
 
     # --- submission ------------------------------------------------------------------------------
 
@@ -98,16 +113,17 @@ class Launcher(stock.BaseSubmititLauncher):
     def _take_over(self, runs: list[Run]) -> list[Run]:
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
         assert self.config is not None
-        overrides = list(self.config.hydra.overrides.task)
+        overrides = records.typed_overrides(self.config)
         records.refuse_another_sweep(self.directory, overrides, map(asdict, runs))
         sweep = records.read(self.directory / records.SWEEP)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        for run in runs:
+            vars(run).update(recorded.get(run.number, {}))
+        self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
         left = []
         for run in runs:
-            if run.number in recorded:
-                vars(run).update(recorded[run.number])
-            if run.job_id is None or not self._is_complete(run, there):
+            if run.number not in recorded or not self._is_complete(run, there):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
@@ -133,6 +149,9 @@ class Launcher(stock.BaseSubmititLauncher):
         write_result(self.folder, run.number, 0, returned)
         return True
 
+    def _adopt(self, runs: list[Run]) -> None:
+        """Give ``runs`` the jobs that are theirs, though no record says so."""
+
     @abstractmethod
     def _under_way(self) -> set[str]:
         """The jobs that may still give a result."""
@@ -143,7 +162,7 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _record(self, runs: list[Run]) -> None:
         assert self.config is not None
-        overrides = list(self.config.hydra.overrides.task)
+        overrides = records.typed_overrides(self.config)
         records.record_sweep(self.directory, self._EXECUTOR, overrides, map(asdict, runs))
 
     @staticmethod
@@ -189,9 +208,12 @@ class Launcher(stock.BaseSubmititLauncher):
         from ._waiting import View, Watch, wait
 
         watch = Watch(runs, self.folder)
-        with View(len(runs)) as view:
-            wait(watch, view, self._end_of, self._give_up)
-        returns = [self._result(run, watch.results.get(run.number, [])) for run in runs]
+        try:
+            with View(len(runs)) as view:
+                wait(watch, view, self._end_of, self._give_up)
+        except OSError as error:
+            raise records.LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
+        returns = [self._result(run, watch) for run in runs]
         pairs = zip(runs, returns, strict=True)
         if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
             self._explain(killed)
@@ -199,31 +221,38 @@ class Launcher(stock.BaseSubmititLauncher):
         failed = [result for result in returns if result.status is JobStatus.FAILED]
         for result in failed:
             result._return_value = records.RunFailed(
-                f"{len(failed)} of {len(returns)} runs failed, see the table above."
+                f"{len(failed)} of {len(returns)} runs did not complete, see the table above."
             )
         return returns
 
-    def _result(self, run: Run, paths: list[Path]) -> Result:
+    def _result(self, run: Run, watch: Watch) -> Result:
+        if error := watch.given_up.get(run.number):
+            return Result(run.overrides, [], error)
         try:
-            return Result(run.overrides, paths)
+            return Result(run.overrides, watch.results.get(run.number, []))
+        except PermissionError:  # somebody else's
+            raise
         except Exception as error:
             log.warning("run %d: no result but that of run.json: %s", run.number, error)
-            result = Result(run.overrides, [])
-            result.error, result.status = "", JobStatus.COMPLETED
             record = records.read(self.directory / str(run.number) / records.RUN)
+            completed = record.get("state") == "COMPLETED"
+            result = Result(run.overrides, [], "" if completed else str(error))
             result._return_value = record.get("result")
             return result
 
-    def _give_up(self, run: Run, reason: str) -> None:
+    def _give_up(self, run: Run, reason: str) -> str:
+        """Record that a job has ended without a result; return why, as far as it is known."""
         log_file = self.directory / (run.log or "")
         text = log_file.read_text(errors="replace").strip() if log_file.is_file() else ""
-        if last_line := text.rpartition("\n")[2]:
+        last_line = text.rpartition("\n")[2]
+        if last_line and last_line not in reason:
             reason += f"; its log ends with: {last_line}"
-        for rank in range(run.ranks):
-            if not result_path(self.folder, run.number, rank, True).exists():
-                write_result(self.folder, run.number, rank, error=reason)
         directory = self.directory / str(run.number)
-        records.record_end(directory, run.overrides, str(run.job_id), reason)
+        try:
+            records.record_end(directory, run.overrides, str(run.job_id), reason)
+        except OSError as error:
+            log.warning("run %d: no record of its end: %s", run.number, error)
+        return reason
 
     def _explain(self, killed: list[Run]) -> None:
         """Record what else is known of why these ended."""

@@ -37,7 +37,9 @@ class LocalLauncher(Launcher):
         cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
         places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
         jobs = [left[place::places] for place in range(min(places, len(left)))]
-        submission = self._prepare(jobs, False, use_srun=True, max_num_timeout=3, signal_delay_s=30)
+        submission = self._prepare(
+            jobs, False, use_srun=True, ranks=ranks, max_num_timeout=3, signal_delay_s=30
+        )
         variables = {
             "PYTHONPATH": self._python_path(),
             # Numerical libraries start a thread for each core of the machine unless told otherwise.
@@ -59,11 +61,11 @@ class LocalLauncher(Launcher):
                     stderr_to_stdout=self.params["stderr_to_stdout"],
                 )
                 self._assign(job, str(process.pid), False, ranks)
+                self._record(runs)
         finally:
             signal.signal(signal.SIGINT, before)
         # Until it is asked; the last answer is about the batch before.
         self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
-        self._record(runs)
 
     def _under_way(self) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
 import shlex
 import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from {{ cookiecutter.__package }}.hpc import runs as records
 from {{ cookiecutter.__package }}.hpc import squeue
+from {{ cookiecutter.__package }}.hpc.files import open_own
 
-from ._files import Result, Run
+from ._files import Result, Run, Work
 from .launcher import Launcher
 
 if TYPE_CHECKING:
     from ._executor import SlurmExecutor
 
 log = logging.getLogger(__name__)
+
+SILENT = (
+    "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
+)
 
 
 class SlurmLauncher(Launcher):
@@ -51,9 +58,9 @@ class SlurmLauncher(Launcher):
                 log.warning("jobs run with %s, this command with %s", python, sys.executable)
 
     def _make_executor(self) -> SlurmExecutor:
-        from ._executor import SlurmExecutor
+        from ._executor import SlurmExecutor, guarded
 
-        folder = self.params["submitit_folder"]
+        folder = str(Path(self.params["submitit_folder"]).absolute())
         if re.search(r"[%\\]", folder):
             raise records.LauncherError(
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
@@ -61,41 +68,78 @@ class SlurmLauncher(Launcher):
             )
         own = ("runs_per_job", "wait", "copy_source", "submitit_folder")
         parameters = {name: value for name, value in self.params.items() if name not in own}
-        if self.params["runs_per_job"] > 1:  # a rank may fail without the others
-            arguments = ["--kill-on-bad-exit=0", "--wait=0"]
-            parameters["srun_args"] = arguments + (parameters["srun_args"] or [])
+        setup = list(parameters["setup"] or [])
         if python_path := self._python_path():
-            line = f"export PYTHONPATH={shlex.quote(python_path)}"
-            parameters["setup"] = [*(parameters["setup"] or []), line]
-        return SlurmExecutor(folder, **parameters)
+            setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
+        python = parameters["python"] or shlex.quote(sys.executable)
+        parameters["setup"] = guarded(setup, folder, python)
+        executor = SlurmExecutor(folder, **parameters)
+        if executor._num_tasks() > 1:
+            # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
+            together = self.params["runs_per_job"] == 1
+            arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
+            executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
+        return executor
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         from ._executor import Refused, max_jobs_per_array
 
         per_job = self.params["runs_per_job"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
+        executor = self._make_executor()
         submission = self._prepare(
             jobs,
             shared=per_job > 1,
             use_srun=self.params["use_srun"],
+            ranks=executor._num_tasks(),
             max_num_timeout=self.params["max_num_timeout"],
             signal_delay_s=self.params["signal_delay_s"],
         )
-        executor = self._make_executor()
+        executor = self._make_executor()  # now with the copy of the source on its path
         arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
         for array in range(arrays):
             first, end = (len(jobs) * number // arrays for number in (array, array + 1))
             command = self._command(executor.python, submission, first)
             parallel = max(self.params["array_parallelism"] // arrays, 1)
+            script = self.folder / f".{submission.stem}_{first}-{end}.sh"
             try:
-                job_id = executor.submit_jobs(command, end - first, parallel)
+                job_id = executor.submit_jobs(command, end - first, parallel, script)
             except Refused as refusal:
                 self._on_refusal(refusal, runs)
                 return
-            for element, job in enumerate(jobs[first:end]):
-                self._assign(job, f"{job_id}_{element}", per_job > 1, executor._num_tasks())
-            self._record(runs)
-            log.info("submitted as Slurm job %s", job_id)
+            self._note(jobs[first:end], job_id, per_job > 1, executor._num_tasks(), runs, script)
+
+    def _note(
+        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, runs: list[Run],
+        script: Path,
+    ) -> None:  # fmt: skip
+        """Record that ``jobs`` are the elements of array ``job_id``."""
+        for element, job in enumerate(jobs):
+            self._assign(job, f"{job_id}_{element}", shared, ranks)
+        self._record(runs)
+        script.rename(self.folder / f"{job_id}_submission.sh")
+        log.info("submitted as Slurm job %s", job_id)
+
+    def _adopt(self, runs: list[Run]) -> None:
+        """Give ``runs`` the jobs that Slurm took from a command that was killed before it noted them."""
+        from ._executor import job_of
+
+        numbered = {run.number: run for run in runs}
+        for script in self.folder.glob(".submission_*.sh"):
+            answer, job_id = job_of(script)
+            if not answer:
+                raise records.LauncherError(SILENT)
+            if job_id is None:
+                script.unlink()
+                continue
+            name, _, elements = script.stem[1:].rpartition("_")
+            with open_own(self.folder / f"{name}.pkl") as file:
+                work: Work = pickle.load(file)
+            first, end = map(int, elements.split("-"))
+            if any(number not in numbered for job in work.jobs[first:end] for number, _ in job):
+                continue  # of another batch of the sweeper
+            jobs = [[numbered[number] for number, _ in job] for job in work.jobs]
+            self._note(jobs[first:end], job_id, work.shared, work.ranks, runs, script)
 
     def _on_refusal(self, refusal: Exception, runs: list[Run]) -> None:
         submitted = sum(run.job_id is not None for run in runs)
@@ -103,15 +147,13 @@ class SlurmLauncher(Launcher):
             raise records.LauncherError(f"Slurm did not take the job: {refusal}") from refusal
         log.error(
             "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
-            "hydra.sweep.dir=%s", submitted, len(runs), refusal, self.directory,
+            "%s", submitted, len(runs), refusal, self._sweep_dir(),
         )  # fmt: skip
 
     def _under_way(self) -> set[str]:
         states = squeue.states()
         if states is None:
-            raise records.LauncherError(
-                "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
-            )
+            raise records.LauncherError(SILENT)
         # The result of a job that has just completed may not be visible here yet.
         return {
             job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
@@ -132,7 +174,8 @@ class SlurmLauncher(Launcher):
         for run in killed:
             state = states.get(str(run.job_id), "")
             if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):
-                records.explain(self.directory / str(run.number), state)
+                with suppress(OSError):
+                    records.explain(self.directory / str(run.number), state)
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         print(self._how_to_go_on(runs), file=sys.stderr)

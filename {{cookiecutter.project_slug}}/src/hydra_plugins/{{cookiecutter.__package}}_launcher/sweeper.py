@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from {{ cookiecutter.__package }}.hpc.composing import Composer
 from {{ cookiecutter.__package }}.hpc.runs import LauncherError
+
+NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
 
 class Sweeper(BasicSweeper):
@@ -25,8 +28,15 @@ class Sweeper(BasicSweeper):
             composer.check(overrides)
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed."""
+        """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed,
+        and with the system's if there is no place for its files."""
         try:
             return super().sweep(arguments)
         except LauncherError as error:
             sys.exit(str(error))
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            assert self.config is not None
+            directory = self.config.hydra.sweep.dir
+            sys.exit(f"the sweep cannot write its files to {directory}: {error}")

@@ -1,25 +1,28 @@
-"""Files that are whole at every moment, and that only one process works on."""
+"""Files that are whole at every moment, that only one process works on, and that are nobody else's."""
 
 import errno
 import fcntl
 import os
+import pwd
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Replace ``path`` by ``data``; whoever reads it, and whenever the writer is killed, finds
-    the old or the new content, never a part.
+@contextmanager
+def atomically(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, which replaces ``path`` at the end of the block; whoever reads that, and
+    whenever the writer is killed, finds the old or the new content, never a part.
 
     Raises:
         OSError: the folder is missing, not writable or full. ``path`` is then as it was.
     """
-    content = data.encode() if isinstance(data, str) else data
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -28,23 +31,63 @@ def write_atomically(path: Path, data: str | bytes) -> None:
         raise
 
 
+def write_atomically(path: Path, data: str | bytes) -> None:
+    """Replace ``path`` by ``data``, like `atomically`."""
+    with atomically(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
 @contextmanager
-def locked(path: Path, shared: bool = False) -> Iterator[int]:
-    """Hold a lock on ``path`` inside of the block; yields its descriptor, which `fcntl.flock` can
-    turn into the other kind. It ends with the process at the latest.
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock on ``path`` inside of the block. It ends with the process at the latest.
 
     A file system without locks is none to be waited for: then there is no protection.
 
     Raises:
-        BlockingIOError: another process holds it. A shared lock waits for an exclusive one.
+        BlockingIOError: another process holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
                 raise
-        yield descriptor
+        yield
     finally:
         os.close(descriptor)
+
+
+def open_own(path: Path) -> BinaryIO:
+    """Open a file that is to be unpickled, which can execute anything, for reading.
+
+    Raises:
+        PermissionError: it belongs to somebody else, wherever a link leads.
+        OSError: it is not there, or cannot be read.
+    """
+    file = path.open("rb")
+    if owner := foreign_owner(os.fstat(file.fileno())):
+        file.close()
+        raise PermissionError(
+            f"{path} belongs to {owner} and is not read, since it could execute anything in your name. "
+            "If you trust it, make a copy of your own with cp -r"
+        )
+    return file
+
+
+def foreign_owner(status: os.stat_result) -> str | None:
+    """Whose file it is, by name if there is one; None for the user of this process."""
+    if status.st_uid == os.geteuid():
+        return None
+    try:
+        return pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        return f"user {status.st_uid}"
+
+
+def writable_by_all(*paths: Path) -> list[Path]:
+    """Of ``paths`` and the folders above them those in which everyone can replace what is not theirs."""
+    places = [place for path in paths for place in (path, path.resolve())]
+    folders = dict.fromkeys(folder for place in places for folder in (place, *place.parents))
+    bits = stat.S_IWOTH | stat.S_ISVTX  # in a sticky folder such as /tmp others' files are safe
+    return [folder for folder in folders if folder.stat().st_mode & bits == stat.S_IWOTH]

@@ -14,6 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus
 from omegaconf import AnyNode, DictConfig, open_dict, read_write
 
+from .runs import typed_overrides
+
 
 def run(
     config: DictConfig,
@@ -51,7 +53,7 @@ def run(
         if chdir:
             os.chdir(output_dir)
         returned = JobReturn(
-            overrides=list(hydra.overrides.task),
+            overrides=typed_overrides(config),
             cfg=own,
             hydra_cfg=hydra_config,
             working_dir=str(output_dir if chdir else directory),

@@ -4,12 +4,13 @@
 
     python -m {{ cookiecutter.__package }}.hpc.runs [DIR]
 
-prints the table of the sweep in DIR, by default of the newest one.
+prints the table of the sweep in DIR, by default of your newest one.
 """
 
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import logging
 import re
@@ -32,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from . import signals, squeue
-from .files import write_atomically
+from .files import foreign_owner, write_atomically
 from .paths import absolute
 from .ranks import rank
 from .source import provenance
@@ -41,8 +42,11 @@ log = logging.getLogger(__name__)
 
 RUN, SWEEP = "run.json", "sweep.json"
 COLORS = {
-    "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan", "STOPPED": "yellow",
+    "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan",
+    "STOPPED": "yellow", "TIMEOUT": "red",
 }  # fmt: skip
+ENDED = ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT")
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "STOPPED", "TIMEOUT")
 
 
 class LauncherError(CompactHydraException):
@@ -57,7 +61,8 @@ class RecordCallback(Callback):
     """Keeps `run.json` up to date, and gives each run or sweep a directory of its own.
 
     States: RUNNING, COMPLETED, FAILED, and STOPPED for a run that a signal ended before its time;
-    a requeued one is RUNNING again once Slurm starts it.
+    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED or
+    TIMEOUT.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -69,7 +74,8 @@ class RecordCallback(Callback):
             directory = _directory(config, "hydra.sweep.dir")
             config.hydra.sweep.dir = str(directory)
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
-            refuse_another_sweep(directory, list(config.hydra.overrides.task))
+            refuse_foreign(directory, directory / SWEEP)
+            refuse_another_sweep(directory, typed_overrides(config))
         # Jobs compose their config anew, from these overrides.
         quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config):
@@ -82,7 +88,7 @@ class RecordCallback(Callback):
         before = read(self.directory / RUN)
         self.record = {
             "state": "RUNNING",
-            "overrides": list(config.hydra.overrides.task),
+            "overrides": typed_overrides(config),
             "job_id": OmegaConf.select(config, "hydra.job.id"),
             "host": socket.gethostname(),
             "start": before.get("start", now()),
@@ -91,8 +97,8 @@ class RecordCallback(Callback):
             "result": None,
             "error": None,
         }
-        self._write()
         signals.before_hand_over.append(self._on_stop)
+        self._write()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if rank() > 0:
@@ -146,7 +152,14 @@ def now() -> str:
 
 def claim(directory: Path) -> Path:
     """Make ``directory``; if it exists, ``directory_2`` or the next free one, so that two sweeps of the
-    same second share none."""
+    same second share none.
+
+    If its parent is a colleague's who lets nobody else in, such as that of a day in a folder which a lab
+    shares, it is made in one beside that, with the user's name: ``2026-01-31_ada``.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     number = 1
     while True:
         candidate = directory if number == 1 else directory.with_name(f"{directory.name}_{number}")
@@ -156,6 +169,12 @@ def claim(directory: Path) -> Path:
             return candidate
         except FileExistsError:
             number += 1
+        except PermissionError:
+            parent = directory.parent
+            if not (parent.exists() and foreign_owner(parent.stat())):
+                raise
+            own = parent.with_name(f"{parent.name}_{getpass.getuser()}")
+            return claim(own / directory.name)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -193,6 +212,18 @@ def record_sweep(
     write(directory / SWEEP, sweep)
 
 
+def refuse_foreign(*paths: Path) -> None:
+    """Raises:
+    LauncherError: one of ``paths``, which need not exist, belongs to somebody else.
+    """
+    for path in paths:
+        if path.exists() and (owner := foreign_owner(path.stat())):
+            raise LauncherError(
+                f"{path} belongs to {owner}: choose another hydra.sweep.dir=. What became of the runs of "
+                f"a sweep there, tells\n    python -m {__package__}.runs {shlex.quote(str(paths[0]))}"
+            )
+
+
 def refuse_another_sweep(
     directory: Path, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]] = ()
 ) -> None:
@@ -228,29 +259,41 @@ def record_result(directory: Path, job_id: str, returned: JobReturn) -> None:
     write(directory / RUN, record)
 
 
-def record_end(directory: Path, overrides: Sequence[str], job_id: str, reason: str) -> None:
-    """Note in `run.json` why a run ended that could not do so itself."""
+def record_end(
+    directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = ""
+) -> None:
+    """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
+    the reason. What is known of its end already stays, but what a signal stopped may have ended since."""
+    state = state or state_of(reason)
     record = read(directory / RUN)
-    if record.get("state") == "FAILED":
+    known = record.get("state") if record.get("job_id") == job_id else None
+    if known in ENDED or known == state:
         return
-    end = {"state": "FAILED", "end": now(), "error": reason}
-    if record.get("state") == "STOPPED":
-        end = {"error": f"{record['error']}; not requeued: {reason}"}
+    if known == "STOPPED":
+        reason = f"{reason}, after {record['error']}"
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
     directory.mkdir(parents=True, exist_ok=True)
-    write(directory / RUN, {"overrides": list(overrides), "job_id": job_id, **record, **end})
+    write(directory / RUN, {**record, **end, "result": None, "error": reason})
 
 
-def explain(directory: Path, state: str) -> None:
-    """Add to the error in `run.json` the state in which the job ended."""
+def explain(directory: Path, end: str) -> None:
+    """Add to the error in `run.json` how Slurm says that the job ended."""
     record = read(directory / RUN)
-    write(directory / RUN, {**record, "error": f"{state}: {record.get('error')}"})
+    state = state_of(end) if record.get("state") != "COMPLETED" else "COMPLETED"
+    write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
+
+
+def state_of(end: str) -> str:
+    """The state of a run whose job ended like this, in Slurm's words and perhaps some more."""
+    word = end.partition(" ")[0].rstrip(":;,")
+    return word if word in ("CANCELLED", "TIMEOUT") else "FAILED"
 
 
 def states(directory: Path) -> list[dict[str, Any]]:
     """What is known of each run of the sweep in ``directory``.
 
     Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; LOST, still to do something
-    by its record, but no longer in Slurm's queue: killed, or cancelled before it began.
+    by its record, but no longer in Slurm's queue, and Slurm does not know that it was cancelled.
     """
     sweep = read(directory / SWEEP)
     if not sweep:  # of a launcher that writes none, or a single run
@@ -263,12 +306,24 @@ def states(directory: Path) -> list[dict[str, Any]]:
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on = [run for run in runs if run["state"] in ("PENDING", "RUNNING")]
-    if sweep["cluster"] == "slurm" and going_on and (queue := squeue.states()) is not None:
+    going_on = [run for run in runs if run["state"] in ("PENDING", "RUNNING", "STOPPED")]
+    if sweep["cluster"] == "slurm" and going_on:
+        owner = (directory / SWEEP).stat()
+        queue = squeue.states(owner.st_uid)
+        if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
+            return runs
         for run in going_on:
             if squeue.is_over(end := queue.get(run["job_id"])):
-                run |= {"state": "LOST", "error": end}
+                known = state_of(end or "")
+                run |= {"state": "LOST" if known == "FAILED" else known, "error": end}
     return runs
+
+
+def typed_overrides(config: DictConfig) -> list[str]:
+    """The overrides of a run or a sweep: not what ``${oc.env:TOKEN}`` in them stands for, as `list` of
+    them would have it."""
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    return list(overrides)
 
 
 def shown(overrides: Sequence[str]) -> str:
@@ -306,7 +361,7 @@ def print_table(directory: Path, rows: int = 100) -> None:
     if listed:
         console = Console() if sys.stdout.isatty() else Console(width=160)
         console.print(table)
-    ended_early = [run for run in runs if run["state"] in ("FAILED", "STOPPED", "LOST")]
+    ended_early = [run for run in runs if run["state"] in ENDED_EARLY]
     for run in ended_early[:rows]:
         last_line = (run.get("error") or "").strip().rpartition("\n")[2]
         log_file = directory / (run.get("log") or str(run["number"]))
@@ -323,7 +378,7 @@ def print_table(directory: Path, rows: int = 100) -> None:
 def main() -> None:
     """Print the table of a sweep."""
     parser = argparse.ArgumentParser(description="Print the table of a sweep.")
-    parser.add_argument("directory", nargs="?", type=Path, help="default: the newest sweep")
+    parser.add_argument("directory", nargs="?", type=Path, help="default: your newest sweep")
     parser.add_argument(
         "--rows", type=int, default=100, help="at most; of more runs, completed ones are left out"
     )
@@ -334,7 +389,8 @@ def main() -> None:
 
         with _refusing():
             base = Path(OmegaConf.create([absolute(OUTPUT_DIR)])[0])
-        directory = max(base.glob(f"*/*/{SWEEP}"), default=base / SWEEP).parent
+        own = (path for path in base.glob(f"*/*/{SWEEP}") if not foreign_owner(path.stat()))
+        directory = max(own, default=base / SWEEP).parent
     if not states(directory):
         sys.exit(f"no runs in {directory}")
     print_table(directory, arguments.rows)

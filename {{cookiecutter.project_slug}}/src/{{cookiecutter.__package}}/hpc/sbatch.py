@@ -123,7 +123,7 @@ def setup_lines(commands: str, venv: str, wandb_mode: str) -> list[str]:
     lines = [shebang, rest] if newline and shebang.startswith("#!") else [commands]
     lines = [_without_interpolation(line) for line in lines if line]
     if venv:
-        lines.append(f"source {_in_shell(f'{absolute(venv)}/bin/activate')} || exit 1")
+        lines.append(f"source {_in_shell(f'{absolute(venv)}/bin/activate')}")
     return [
         *lines,
         # With printenv, since `set -u` of the site's commands makes an error of a variable that is not set.

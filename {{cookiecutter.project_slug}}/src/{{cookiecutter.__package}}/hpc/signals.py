@@ -4,18 +4,18 @@ Slurm sends USR2 some time before the time limit (`hydra.launcher.signal_delay_s
 CONT, when it preempts or cancels a job. Two policies:
 
 ``checkpoint``
-    A signal only sets a flag. The task asks `stop_requested` where it can be interrupted, saves and
-    returns; then the launcher puts the job back into the queue, and the run goes on from its
-    checkpoint, in the same directory. If the task does not return in time, the job is requeued
-    before Slurm's deadline without it, and loses what it did since its last checkpoint.
+    USR2, TERM, USR1 and HUP only set a flag. The task asks `stop_requested` where it can be
+    interrupted, saves and returns; then the launcher puts the job back into the queue, and the run
+    goes on from its checkpoint, in the same directory. If the task does not return in time, that
+    happens before Slurm's deadline without it, and what it did since its last checkpoint is lost.
 
 ``ignore``
     USR1, USR2, CONT, TERM and HUP do nothing as long as the run lasts, for clusters that send them
     for reasons of their own. The price: nothing is requeued, and a run that is to end before its
     time ends by KILL, 30 s (Slurm's KillWait) after it was asked to.
 
-The launcher installs its handlers before the run, so ours go on inside of the run, and those are put
-back after it.
+Handlers that a library installed before the run are called all the same, those that it installs
+during the run are its own, and after the run all are as they were before.
 """
 
 from __future__ import annotations
@@ -42,12 +42,20 @@ log = logging.getLogger(__name__)
 WARNING = signal.Signals["SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")]
 # A process that is about to end has nothing left to save, and would be taken for a failed job.
 atexit.register(signal.signal, WARNING, signal.SIG_IGN)
-IGNORED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = {
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, WARNING
+}  # fmt: skip
 
 # Requeueing takes a few seconds. Slurm's default KillWait is 30 s, and nothing in the job tells it.
 HAND_OVER_S = 10
 TERM_GRACE_S = 20
 
+STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL of sysexits.h
+
+#: Whether a supervisor watches this process, and requeues the job. Otherwise submitit's handler does.
+supervised = False
+#: Signals that came while no run was there to hear them.
+unheard: list[int] = []
 #: Called with the signal's name before a run that was stopped leaves its process.
 before_hand_over: list[Callable[[str], None]] = []
 
@@ -82,19 +90,26 @@ def handled(policy: Policy, warning_s: float) -> Iterator[None]:
     """
     global _current
     if Policy(policy) is Policy.ignore:
-        with _handlers(dict.fromkeys(IGNORED, signal.SIG_IGN)):
+        with _handlers(dict.fromkeys(SIGNALS, signal.SIG_IGN)):
             yield
         return
     with _StopRequest(warning_s) as _current:
         try:
+            if unheard:
+                _current.hand_over(signal.Signals(unheard[0]))
             yield
-            if _current.told:
-                _current.hand_over()
+            if _current.told and _current.signal:
+                _current.hand_over(_current.signal)
         except KeyboardInterrupt:
             _leave("SIGINT")
             raise
         finally:
             _current = None
+
+
+def is_ignoring(config: Mapping[str, Any]) -> bool:
+    """Whether a run of ``config`` goes on whatever it is sent."""
+    return config.get("signal_policy") in (Policy.ignore, Policy.ignore.value)
 
 
 @contextmanager
@@ -125,17 +140,22 @@ class _StopRequest:
     """
 
     def __init__(self, warning_s: float) -> None:
-        self.grace_s = {WARNING: max(warning_s - HAND_OVER_S, 0), signal.SIGTERM: TERM_GRACE_S}
+        asking = SIGNALS - {signal.SIGCONT}
+        self.grace_s: dict[signal.Signals, float] = dict.fromkeys(asking, TERM_GRACE_S)
+        self.grace_s[WARNING] = max(warning_s - HAND_OVER_S, 0)
         self.signal: signal.Signals | None = None
         self.told = False
         self._handing_over = threading.Lock()
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> _StopRequest:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._installed = _handlers(dict.fromkeys(self.grace_s, self._on_signal))
-        self._requeue = self._installed.__enter__()[WARNING]
+        # CONT keeps its handler, but one that the task installs is taken away again.
+        handlers = {signal.SIGCONT: signal.getsignal(signal.SIGCONT) or signal.SIG_DFL}
+        self._installed = _handlers(handlers | dict.fromkeys(self.grace_s, self._on_signal))
+        self._before = self._installed.__enter__()
         self._thread = threading.Thread(target=self._keep_deadline, daemon=True)
         self._thread.start()
         return self
@@ -153,26 +173,30 @@ class _StopRequest:
     def _on_signal(self, number: int, frame: object) -> None:
         # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
         os.write(self._writer, bytes([number]))
-        self.signal = signal.Signals(number)
+        self.signal = self.signal or signal.Signals(number)
+        before = self._before.get(signal.Signals(number))
+        if callable(before) and not _is_submitits(before):
+            before(number, frame)
 
-    def hand_over(self) -> None:
+    def hand_over(self, number: signal.Signals) -> None:
         """Leave the process, requeued if Slurm does not do so itself."""
-        assert self.signal is not None
-        _leave(self.signal.name)
+        _leave(number.name)
         if not self._handing_over.acquire(blocking=False):
             time.sleep(60)  # the thread is at it, and ends the process
-        self._exit(self.signal)
+        self._exit(number)
 
     def _exit(self, number: signal.Signals) -> None:
-        if callable(self._requeue) and (number == WARNING or rank() > 0 or _slurm_runs_job()):
-            self._requeue(number, None)  # raises SystemExit; submitit's own does so on rank 0 only
+        if supervised:
+            sys.exit(STOPPED)
+        requeue = self._before.get(WARNING)
+        if callable(requeue) and (number == WARNING or rank() > 0 or _slurm_runs_job()):
+            requeue(number, None)  # raises SystemExit; submitit's own does so on rank 0 only
         if rank() > 0:  # rank 0 requeues, and Slurm ends the others; leaving early might end rank 0
             time.sleep(max(self.grace_s.values()))
         sys.exit(128 + number)
 
     def _keep_deadline(self) -> None:
         deadline = float("inf")
-        unheard = {int(number): number for number in self.grace_s}
         while True:
             left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
             if not select.select([self._reader], [], [], left)[0]:
@@ -181,14 +205,16 @@ class _StopRequest:
             if not received:
                 os.close(self._reader)
                 return
-            number = received[0]
-            if number in unheard:
-                self.signal = unheard.pop(number)
-                log.warning("%s: the run is asked to stop", self.signal.name)
-                deadline = min(deadline, time.monotonic() + self.grace_s[self.signal])
-        if rank() > 0 or not self._handing_over.acquire(blocking=False):
-            return
+            if received[0] not in self.grace_s:
+                continue
+            number = signal.Signals(received[0])
+            if deadline == float("inf"):
+                log.warning("%s: the run is asked to stop", number.name)
+            self.signal = self.signal or number
+            deadline = min(deadline, time.monotonic() + self.grace_s[number])
         assert self.signal is not None
+        if (rank() > 0 and not supervised) or not self._handing_over.acquire(blocking=False):
+            return
         log.warning("the run did not stop in time: it is handed over from its last checkpoint")
         try:
             self._exit(self.signal)
@@ -198,10 +224,12 @@ class _StopRequest:
             log.error("not handed over: %s", error)
 
 
+def _is_submitits(handler: Callable[..., object]) -> bool:
+    """Whether ``handler`` is that of the stock launchers, which would requeue in the middle of a step."""
+    return type(getattr(handler, "__self__", None)).__module__.startswith("submitit.")
+
+
 def _slurm_runs_job() -> bool:
     """Whether Slurm takes this job for running. After a TERM it does so only if somebody else sent it:
     a cancelled job would be revived by requeueing, and a preempted one is requeued by Slurm itself."""
-    job = os.environ.get("SLURM_JOB_ID", "")
-    if "SLURM_ARRAY_JOB_ID" in os.environ:
-        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    return (squeue.states() or {}).get(job) == "RUNNING"
+    return "SLURM_JOB_ID" in os.environ and squeue.fate(os.environ["SLURM_JOB_ID"]) == "RUNNING"

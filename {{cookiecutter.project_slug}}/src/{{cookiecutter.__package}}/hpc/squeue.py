@@ -1,6 +1,6 @@
 """What Slurm has in its queue."""
 
-import getpass
+import os
 import subprocess
 
 OVER = {
@@ -9,24 +9,49 @@ OVER = {
 }  # fmt: skip
 
 
-def states() -> dict[str, str] | None:
-    """The state of each of this user's jobs and array elements, by job id.
+def states(uid: int | None = None) -> dict[str, str] | None:
+    """The state of each of a user's jobs and array elements, by job id; this user's if none is given.
 
     Those that have ended are among them for some minutes (Slurm's MinJobAge), with their exit code:
     ``FAILED with exit code 1``. None where there is no Slurm, or where it does not answer.
     """
-    command = [
-        "squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}",
+    answer = ask(
+        "--array", "--states=all", f"--user={os.geteuid() if uid is None else uid}",
         "--Format=JobArrayID:40,State:40,exit_code:40",
-    ]  # fmt: skip
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
+    )  # fmt: skip
+    if answer is None:
         return None
-    lines = (line.split() for line in answer.stdout.splitlines())
+    lines = (line.split() for line in answer.splitlines())
     return {
         job: _shown(state, code) for job, state, code in (line for line in lines if len(line) == 3)
     }
+
+
+def fate(job_id: str) -> str | None:
+    """What Slurm means to do with a job that it has signalled, asked from inside of it: RUNNING, since
+    the signal was somebody else's or a warning; REQUEUED; else the state in which it will have ended, or
+    Slurm's reason for that. None if it does not answer."""
+    answer = ask(f"--jobs={job_id}", "--states=all", "--Format=State:40,RestartCnt:40,Reason:40")
+    if not answer:
+        return None
+    # While it ends, the state of any of them is COMPLETING.
+    state, restarts, reason = answer.split()[:3]
+    if state == "RUNNING":
+        return state
+    if int(restarts) > int(os.environ.get("SLURM_RESTART_COUNT", 0)):
+        return "REQUEUED"
+    ends = {"None": "CANCELLED", "TimeLimit": "TIMEOUT", "NodeDown": "NODE_FAIL"}
+    return ends.get(reason, reason)
+
+
+def ask(*options: str) -> str | None:
+    try:
+        return subprocess.run(
+            ["squeue", "--noheader", *options],
+            capture_output=True, text=True, check=True, timeout=20,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def is_over(state: str | None) -> bool:

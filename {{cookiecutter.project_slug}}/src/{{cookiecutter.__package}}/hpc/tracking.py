@@ -1,14 +1,13 @@
 """Weights & Biases: one W&B run for each run of a sweep, through a Hydra callback.
 
 Whether it is on, W&B's own variable `WANDB_MODE` says, as everywhere. Nothing that goes wrong here
-ends a run: W&B missing, unreachable or killed costs a warning.
+ends a run, or holds it up for long: W&B missing, unreachable, killed or without room costs a warning.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,30 +17,23 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from . import signals
-from .files import write_atomically
 from .ranks import rank
-from .runs import shown
+from .runs import shown, typed_overrides
+from .wandb_run import END_TIMEOUT_S, STOP_TIMEOUT_S, Segments, abandon
 
 log = logging.getLogger(__name__)
 
-INIT_TIMEOUT_S = 30
-
-_run: Any = None
+_current: Segments | None = None
 
 
 def log_metrics(metrics: Mapping[str, float], step: int) -> None:
     """Log ``metrics`` to the W&B run of this process, if there is one.
 
-    ``step`` has to be given: it keeps the axis continuous when a requeued run goes on.
+    ``step`` has to be given: it keeps the axis continuous when a requeued run goes on. A step that an
+    earlier start of the run has logged is not logged again.
     """
-    global _run
-    if _run is None:
-        return
-    try:
-        _run.log(dict(metrics), step=step)
-    except Exception as error:
-        log.warning("W&B is gone, the run goes on without it: %s", error)
-        _run = None
+    if _current is not None:
+        _current.log(metrics, step)
 
 
 class WandbCallback(Callback):
@@ -57,79 +49,53 @@ class WandbCallback(Callback):
         self.default_mode = default_mode
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        global _run
+        global _current
         mode = os.environ.get("WANDB_MODE", self.default_mode)
         if mode == "disabled" or rank() > 0:
             return
         modes = ["online", "offline"] if mode == "online" else [mode]
         for mode in modes:
             try:
-                _run = self._open(config, mode)
+                _current = Segments(
+                    Path(config.hydra.runtime.output_dir), self._options(config, mode)
+                )
                 signals.before_hand_over.append(self._on_stop)
                 return
             except Exception as error:
                 log.warning("W&B %s: %s: %s", mode, type(error).__name__, error)
-                _forget_failed_run()
+                abandon(None)
 
-    def _open(self, config: DictConfig, mode: Any) -> Any:
-        import wandb
-
-        directory = Path(config.hydra.runtime.output_dir)
+    def _options(self, config: DictConfig, mode: Any) -> dict[str, Any]:
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        resolved: Any = OmegaConf.to_container(own, resolve=True)
+        given, resolved = (OmegaConf.to_container(own, resolve=each) for each in (False, True))
         sweep = Path(config.hydra.sweep.dir) if OmegaConf.select(config, "hydra.job.id") else None
-        return wandb.init(
-            project=self.project,
-            mode=mode,
-            id=_stable_id(directory),
-            resume="allow",
-            dir=directory,
-            group="/".join(sweep.parts[-2:]) if sweep else None,
-            name=shown(config.hydra.overrides.task) or None,
-            config=resolved,
-            reinit="finish_previous",
-            settings=wandb.Settings(
-                init_timeout=INIT_TIMEOUT_S,
-                quiet=True,
-                # Slurm's TERM ends W&B's service at once: what is not in its file by then is lost.
-                x_transaction_log_flush_interval=1,
-            ),
-        )
+        return {
+            "project": self.project,
+            "mode": mode,
+            "group": "/".join(sweep.parts[-2:]) if sweep else None,
+            "name": shown(typed_overrides(config)) or None,
+            "config": _without_variables(given, resolved),
+        }
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        self._close(exit_code=0 if job_return.status is JobStatus.COMPLETED else 1)
+        self._close(0 if job_return.status is JobStatus.COMPLETED else 1, END_TIMEOUT_S)
 
     def _on_stop(self, reason: str) -> None:
-        if _run is not None:
-            _run.mark_preempting()
-        self._close(exit_code=1)
+        self._close(1, STOP_TIMEOUT_S, stopped=True)
 
-    def _close(self, exit_code: int) -> None:
-        global _run
-        run, _run = _run, None
+    def _close(self, exit_code: int, timeout: float, stopped: bool = False) -> None:
+        global _current
+        current, _current = _current, None
         if self._on_stop in signals.before_hand_over:
             signals.before_hand_over.remove(self._on_stop)
-        if run is None:
-            return
-        try:
-            run.finish(exit_code=exit_code)
-        except Exception as error:
-            log.warning("W&B did not finish: %s: %s", type(error).__name__, error)
+        if current is not None:
+            current.close(exit_code, timeout, stopped)
 
 
-def _forget_failed_run() -> None:
-    """W&B's service takes the id of a run that could not be opened for one in use."""
-    try:
-        import wandb
-
-        wandb.teardown()
-    except Exception as error:
-        log.debug("W&B: %s", error)
-
-
-def _stable_id(directory: Path) -> str:
-    """The id of this directory's W&B run: made once, so that a requeued run goes on in the same."""
-    path = directory / "wandb_id"
-    if not path.exists():
-        write_atomically(path, uuid.uuid4().hex[:12])
-    return path.read_text()
+def _without_variables(given: Any, resolved: Any) -> Any:
+    """``resolved``, but ``${oc.env:TOKEN}`` as it was ``given``: who sees the config sees no token."""
+    if isinstance(given, dict):
+        return {key: _without_variables(given[key], resolved[key]) for key in given}
+    if isinstance(given, list):
+        return [_without_variables(*pair) for pair in zip(given, resolved, strict=True)]
+    return given if "${oc.env:" in str(given) else resolved

@@ -1,0 +1,202 @@
+"""Runs that are killed at any moment: files are whole, and a repeated command goes on from them."""
+
+import json
+import os
+import random
+import re
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from faults import Sweep
+from jobs import record, runs_of, slurm, supervisors_of, wait_until
+from running import Project
+
+Traced = Callable[..., Sweep]
+# At a random moment each; `make faults` does it a hundred times.
+KILLS = int(os.environ.get("KILLS", 8))
+# Of these files, what is torn raises.
+READ_ALL = """
+import pickle, sys, zlib
+from pathlib import Path
+sweep = Path(sys.argv[1])
+for path in sweep.glob("jobs/run_*.pkl"):
+    pickle.loads(path.read_bytes())
+for path in sweep.glob("[0-9]*/checkpoint_*.ckpt"):
+    assert f"{zlib.crc32(path.read_bytes()):08x}" in path.name, path
+    pickle.loads(path.read_bytes())
+"""
+
+
+@pytest.mark.timeout(2400)
+def test_at_random_moments(traced: Traced) -> None:
+    """Of runs that write checkpoints, metrics and records nearly all the time."""
+    epochs = ",".join(str(20 + number) for number in range(KILLS // 4))
+    sweep = traced(
+        "+setup=hpc_batch", "seed=0,1,2,3", f"epochs={epochs}", f"hydra.launcher.runs_per_job={KILLS}",
+        "hydra.launcher.tasks_per_node=4", pace=0.05,
+    )  # fmt: skip
+    seed = random.randrange(10**6)
+    print("seed of the moments:", seed)
+    moments = random.Random(seed)
+    process = sweep.start()
+    killers: dict[int, threading.Thread] = {}
+    while process.poll() is None:
+        for run in set(runs_of(sweep.directory)) - set(killers):
+            while_starting = moments.random() < 0.25
+            arguments = (sweep, run, while_starting, moments.uniform(0, 1.5))
+            killers[run] = threading.Thread(target=kill_after, args=arguments)
+            killers[run].start()
+        time.sleep(0.02)
+    for killer in killers.values():
+        killer.join()
+    process.communicate()
+    killed = sum("SIGKILL" in str(run.get("error")) for run in sweep.runs)
+    for path in sweep.directory.glob("**/*.json"):
+        json.loads(path.read_text())
+    read = sweep.project.run("python", "-c", READ_ALL, sweep.directory)
+    assert read.returncode == 0, read.stderr
+    assert killed >= KILLS * 0.6  # the others had completed
+    assert set(sweep.states) <= {"COMPLETED", "FAILED"}
+
+    sweep.set_pace(0)
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep.tell("SIGKILL of a run's process at random moments; then repeated", killed, killed)
+
+
+def kill_after(sweep: Sweep, process: int, while_starting: bool, seconds: float) -> None:
+    """Kill the process of a run so long after its start, or after that of its first step."""
+    with suppress(OSError):
+        while not while_starting:
+            log = Path(f"/proc/{process}/fd/1").readlink().name
+            if (run := re.search(r"_run_(\d+)_", log)) and sweep.steps(int(run[1])):
+                break
+            time.sleep(0.02)
+    time.sleep(seconds)
+    kill(process)
+
+
+def kill(process: int) -> None:
+    with suppress(ProcessLookupError):  # it has completed
+        os.kill(process, signal.SIGKILL)
+
+
+@contextmanager
+def memory_limit(size: int) -> Iterator[Path]:
+    """A cgroup of ``size`` bytes; what is written to its `cgroup.procs` is killed beyond that."""
+    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")  # version 1, version 2
+    name = "memory.limit_in_bytes" if first.exists() else "memory.max"
+    group = Path(tempfile.mkdtemp(prefix="test-", dir=first if first.exists() else second))
+    try:
+        (group / name).write_text(str(size))
+        yield group
+    finally:
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+@pytest.mark.long
+def test_out_of_memory(traced: Traced) -> None:
+    """The kernel kills the process of a run: the other ranks and runs of its job go on."""
+    sweep = traced(
+        "+setup=hpc_batch", "seed=0,1", "epochs=20,21", "hydra.launcher.runs_per_job=4",
+        "hydra.launcher.tasks_per_node=2", pace=1,
+    )  # fmt: skip
+    process = sweep.start()
+    wait_until(lambda: sweep.has_begun(3, 0) and sweep.has_begun(3, 1), process)
+    with memory_limit(200 * 1024**2) as group:
+        for run in runs_of(sweep.directory):
+            (group / "cgroup.procs").write_text(str(run))
+        (sweep.directory / "0" / "greedy").touch()
+        wait_until(lambda: sweep.states[0] == "FAILED", process)
+        (sweep.directory / "0" / "greedy").unlink()
+        sweep.set_pace(0)
+        output = process.communicate(timeout=120)[0]
+    assert "1 of 4 runs did not complete" in output
+    assert "SIGKILL" in sweep.runs[0]["error"]
+    assert sweep.states == ["FAILED", *["COMPLETED"] * 3]
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 to submit" in done.stdout
+    sweep.tell("out of memory: the kernel kills a run; then repeated", 1, 1)
+
+
+@pytest.mark.long
+def test_one_of_several_ranks_is_killed(traced: Traced) -> None:
+    """The others, who may wait for it, are ended at once and not at the time limit."""
+    sweep = traced(
+        "+setup=hpc_batch", "epochs=60", "hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2", pace=1
+    )  # fmt: skip
+    with sweep.going_on() as process:
+        kill(runs_of(sweep.directory)[-1])
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1, output
+    assert sweep.states == ["FAILED"]
+    sweep.set_pace(0)
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep.tell("one of several ranks killed; then repeated", 1, 1)
+
+
+def test_a_node_dies(traced: Traced, cluster: Cluster) -> None:
+    """With its slurmd and all processes of the job: Slurm requeues the job on another node."""
+    sweep = traced("+setup=hpc_batch", "epochs=60", pace=1)
+    cluster.configure(SlurmdTimeout=5)
+    try:
+        with sweep.going_on() as process:
+            node = slurm(
+                sweep.project, "squeue", "--noheader", "--format=%N", f"--jobs={sweep.job}"
+            )
+            cluster.kill(node.strip())
+            assert cluster.kill_jobs_of(node.strip())
+            wait_until(lambda: sweep.restarts == [1], process)
+            sweep.set_pace(0)
+            assert process.wait(timeout=120) == 0
+    finally:
+        cluster.configure(SlurmdTimeout=300)
+    sweep.tell("a node dies with all its processes", 1, 1)
+
+
+def test_the_command_is_killed_while_it_submits(
+    traced: Traced, on_slurm: Project, tmp_path: Path
+) -> None:
+    """Slurm has the job, and no record says so: the next command finds it, and submits no second one."""
+    sweep = traced("+setup=hpc_batch", "epochs=20", "seed=0,1", pace=0.1)
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    # The real one, after which the command is killed.
+    sbatch.write_text('#!/bin/sh\nPATH="${PATH#*:}" sbatch "$@" > /dev/null\nkill -KILL $PPID\n')
+    sbatch.chmod(0o755)
+    sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
+    process = sweep.start()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not sweep.job
+    del sweep.variables["PATH"]
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 to submit" in done.stdout
+    command = f"{sweep.directory}/jobs/"
+    jobs = slurm(on_slurm, "squeue", "--noheader", "--states=all", "--format=%F %o")
+    assert len({line.split()[0] for line in jobs.splitlines() if command in line}) == 1
+    assert record(sweep.directory / "sweep.json")["runs"][1]["job_id"] == f"{sweep.job}_1"
+    sweep.tell("the command is killed between sbatch and its record", 1)
+
+
+def test_that_nobody_waits_for(traced: Traced) -> None:
+    """A run that is killed with all of its job is shown as lost."""
+    sweep = traced("+setup=hpc_batch", "epochs=60", pace=0.5)
+    with sweep.going_on():
+        pass  # the waiting process is killed
+    (supervisor,) = supervisors_of(sweep.directory).values()
+    kill(supervisor)
+    wait_until(lambda: not slurm(sweep.project, "squeue", "--noheader"))
+    shown = sweep.project.run("python", "-m", "hpc_experiment.hpc.runs", sweep.directory)
+    assert "LOST" in shown.stdout
