@@ -111,8 +111,17 @@ def test_two_members_at_once(
     lost = sum(each["state"] != "COMPLETED" for each in runs)
     fault = "two members start two sweeps each in the same second"
     record_property(
-        "fault", [fault, "1", str(len(set(directories.values()))), "0", str(lost), "good"]
+        "fault",
+        [
+            fault,
+            "1",
+            str(len(set(directories.values()))),
+            "0",
+            str(lost),
+            "BAD" if lost else "good",
+        ],
     )
+    assert not lost
 
     for (member, umask), directory in directories.items():
         uid = SOMEBODY if member == "nobody" else 0

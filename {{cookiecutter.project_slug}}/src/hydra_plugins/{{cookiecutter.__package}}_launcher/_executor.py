@@ -158,7 +158,7 @@ def guarded(setup: Sequence[str], folder: str, python: str) -> list[str]:
 
 def job_of(script: Path) -> tuple[bool, str | None]:
     """Whether Slurm answers, and the id of the job that it took with this ``script``, if it did."""
-    answer = squeue.ask("--states=all", "--format=%F %o")
+    answer = squeue.ask(f"--user={os.geteuid()}", "--states=all", "--format=%F %o")
     pairs = (line.partition(" ") for line in (answer or "").splitlines())
     jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
     return answer is not None, jobs[0] if jobs else None
