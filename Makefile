@@ -46,13 +46,16 @@ cluster:
 
 # The README's picture, from the sweep of the last demo.
 picture:
-	$(CACHE)/demo/hpc-experiment/.venv/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
+	$(ENV)/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
 
+# uv trusts the system's certificates, as pip does: it may be behind a proxy that looks into TLS.
+export UV_SYSTEM_CERTS := 1
+export UV_NATIVE_TLS := 1
 $(ENV)/.installed: pyproject.toml
 	@echo "==> the tools' environment, in $(ENV)"
 	@$(PYTHON) -m venv $(ENV)
 	@$(ENV)/bin/pip install --quiet uv
-	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev
+	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev --editable .
 	@touch $@
 
 .PHONY: help demo test faults bench cluster picture

@@ -18,9 +18,7 @@ from pathlib import Path
 from running import Project
 
 APP = Path(__file__).parent / "trivial_app.py"
-LAUNCHER = "hpc_experiment_slurm"
-SWEEPER = "hpc_experiment"
-OURS = ("--multirun", f"hydra/launcher={LAUNCHER}", f"hydra/sweeper={SWEEPER}")
+OURS = ("--multirun", "hydra/launcher=hpc_slurm", "hydra/sweeper=hpc")
 STOCK = ("--multirun", "hydra/launcher=submitit_slurm")
 # A job that Slurm has but does not start.
 HELD = "++hydra.launcher.additional_parameters.hold=true"

@@ -1,7 +1,4 @@
-"""Finish what was generated: a git repository, a virtual environment if wanted, the next steps.
-
-It never fails, because cookiecutter deletes a project whose hook does.
-"""
+"""Finish what was generated. It never fails, because cookiecutter deletes a project whose hook does."""
 
 # ruff: noqa: E402, PTH100, PTH120
 from __future__ import annotations
@@ -20,14 +17,15 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 # In JSON three quotes never follow each other, so no answer can end this text.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
-VENV, COMMANDS, WANTED = (
-    str(ANSWERS.get(name) or "").strip() for name in ("venv_path", "setup_commands", "create_venv")
+TEMPLATE, VENV, COMMANDS, LIBRARY, WANTED = (
+    str(ANSWERS.get(name) or "").strip()
+    for name in ("_template", "venv_path", "setup_commands", "library", "create_venv")
 )
-# A first line such as #!/bin/bash -l is for the job script only.
-COMMANDS = COMMANDS.partition("\n")[2] if COMMANDS.startswith("#!") else COMMANDS
+COMMANDS = re.sub(r"\A#!.*\n?", "", COMMANDS)  # as #!/bin/bash -l, for the job script only
 SETUP = [COMMANDS] if COMMANDS else []
 PROJECT = Path.cwd()
 CRUFT = "_output_dir" not in ANSWERS  # which cookiecutter's own command always adds
@@ -36,10 +34,16 @@ MESSAGE = f"Start {ANSWERS['project_name']} from hpc-hydra-template"
 COMMIT = f"git commit --message {shlex.quote(MESSAGE)}"
 START = f"git init && git add --all && {COMMIT}"
 # Evaluated, so that a comment or a semicolon at their end does not swallow what follows.
-PREPARE = [step for commands in SETUP for step in (f"eval {shlex.quote(commands)}", CD)]
+PREPARE = [f"eval {shlex.quote(COMMANDS)}", CD] if COMMANDS else []
 CHECK = """python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 is %s, but 3.10 or \
 newer is needed: setup_commands can load one" % sys.version.split()[0])'"""
-ADD = "add to pyproject.toml what the template's README says of repositories that exist"
+# The system's certificates, in older versions of uv by the second name: a site's proxy may have its own.
+UV = "UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv"
+PLAIN = "hpc-hydra[wandb]>=0.2"  # as pyproject.toml has it so far
+FOLDER = "    # A folder of this machine; once published: hpc-hydra[wandb] @ git+https://...\n"
+# In a git hook, for example, some variables name another repository.
+OTHERS = re.compile("GIT_(DIR|INDEX|WORK|OBJECT|COMMON|PREFIX)")
+ENV = {name: value for name, value in os.environ.items() if not OTHERS.match(name)}
 
 
 def say(text: str) -> None:
@@ -48,35 +52,64 @@ def say(text: str) -> None:
         os.write(1, f"{text}\n".encode(sys.getfilesystemencoding(), "backslashreplace"))
 
 
-def git(*arguments: str) -> str:
-    """The last line of git's complaint; nothing if it did its work."""
-    command = ["git", *arguments]
-    # Variables such as GIT_DIR and GIT_INDEX_FILE, set in a git hook for example, name another repository.
-    own = ("GIT_AUTHOR", "GIT_COMMITTER", "GIT_CONFIG")
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GIT_") or k.startswith(own)}
+def git(*arguments: str) -> tuple[str, str]:
+    """What git prints, and the last line of its complaint, blank if it did its work."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, input="", env=env
+            ["git", *arguments], capture_output=True, text=True, timeout=60, input="", env=ENV
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return str(error)
-    return "" if done.returncode == 0 else (done.stderr.strip() or "no reason").splitlines()[-1]
+        return "", str(error)
+    complaint = (done.stderr.strip() or "no reason").splitlines()[-1] if done.returncode else ""
+    return done.stdout.strip(), complaint
+
+
+def name_library() -> str:
+    """Write into pyproject.toml where the library comes from; what there is to say of it."""
+    try:
+        wanted, said = LIBRARY or f"hpc-hydra @ {source()}", ""
+        wanted = re.sub(r"(?i)^(hpc[-_.]hydra)(?!\[)", r"\1[wandb]", wanted)
+    except Exception as error:
+        wanted, said = PLAIN, f", since where the template came from is not known: {error}"
+    line = FOLDER * ("file://" in wanted) + f"    {json.dumps(wanted)},\n"
+    file = Path("pyproject.toml")
+    file.write_text(file.read_text("utf-8").replace(f'    "{PLAIN}",\n', line), "utf-8")
+    return f"The library: {wanted}{said}"
+
+
+def source() -> str:
+    """Where the template came from, as pip and uv write it."""
+    for base in (os.environ.get("PWD", ""), ANSWERS.get("_output_dir", "")):
+        path = Path(base, TEMPLATE)
+        if path.is_absolute() and path.exists() and not CRUFT:
+            return (path.resolve() if ".." in path.parts else path).as_uri()
+    if TEMPLATE.lower().endswith(".zip"):
+        return TEMPLATE
+    url, commit = TEMPLATE, ANSWERS.get("_commit", "")
+    if not CRUFT:  # from the clone, or the copy of it that the questions were asked in
+        clone = f"--git-dir={ANSWERS['_repo_dir']}/.git"
+        url = git(clone, "config", "remote.origin.url")[0]
+        commit = git(clone, "rev-parse", "HEAD")[0]
+    url = Path(url).as_uri() if url.startswith("/") else url
+    url = re.sub(r"^([^:/]+):(?!//)/?", r"ssh://\1/", url)  # git@host:path
+    url = re.sub("^(https?://)[^/]*@", r"\1", url)  # without a token, which is not for all to read
+    if "://" not in url or not commit:
+        raise ValueError(f"{TEMPLATE} at commit {commit or 'unknown'}")
+    return f"git+{quote(url, safe=':/@%+~')}@{commit}"
 
 
 def repository() -> tuple[str, list[str]]:
     """Commit everything, if git allows it: what became of that, and the commands that are left."""
-    if git("--version"):
+    if git("--version")[1]:
         return "git is not installed: no repository was made.", []
-    if not git("rev-parse", "--is-inside-work-tree"):
+    if not git("rev-parse", "--is-inside-work-tree")[1]:
         return "It lies in a git repository already: commit it there.", []
     if CRUFT:
         return "The first commit is left to you, since cruft has yet to add its file.", [START]
-    complaint = git("-c", "init.defaultBranch=main", "init") or git("add", "--all")
-    if complaint:
+    if complaint := git("-c", "init.defaultBranch=main", "init")[1] or git("add", "--all")[1]:
         return f"git did not make a repository here: {complaint}", [START]
-    complaint = git("commit", "--quiet", "--message", MESSAGE)
-    if complaint:
-        reason = "set user.name and user.email" if git("var", "GIT_AUTHOR_IDENT") else complaint
+    if complaint := git("commit", "--quiet", "--message", MESSAGE)[1]:
+        reason = "set user.name and user.email" if git("var", "GIT_AUTHOR_IDENT")[1] else complaint
         return f"It is a git repository without a commit: {reason}", [COMMIT]
     return "It is a git repository with a first commit.", []
 
@@ -84,14 +117,10 @@ def repository() -> tuple[str, list[str]]:
 def venv_in_shell() -> tuple[str, list[str]]:
     """venv_path as a word of the shell, and the variables in it that are not set."""
     path = re.sub(r"^~(?=/|$)", "$HOME", VENV)
-    name = "([A-Za-z_][A-Za-z0-9_]*)"
-    variable = r"\$(?:" + name + r"|\{" + name + r"\})"
-    unset = [a or b for a, b in re.findall(variable, path) if not os.environ.get(a or b)]
-    if unset:
-        escaped = re.sub(r'([\\"`]|\$(?![A-Za-z_{]))', r"\\\1", path)
-        return f'"{escaped}"', unset
-    resolved = re.sub(variable, lambda match: os.environ[match[1] or match[2]], path)
-    return shlex.quote(str(PROJECT / resolved)), []
+    names = re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", path)
+    if unset := [name for name in names if not os.environ.get(name)]:
+        return f'"{path}"', unset
+    return shlex.quote(str(PROJECT / os.path.expandvars(path))), []
 
 
 def installation(venv: str) -> list[str]:
@@ -100,55 +129,46 @@ def installation(venv: str) -> list[str]:
         return ["pip install --editable '.[dev]'"]
     if shutil.which("uv"):
         make = f'uv venv --allow-existing --python "$(command -v python3)" {venv}'
-        return [make, f"uv pip install --python {venv}/bin/python --editable '.[dev]'"]
-    return [f"python3 -m venv {venv}", f"{venv}/bin/python -m pip install --editable '.[dev]'"]
+        return [make, f"{UV} pip install --python {venv}/bin/python --editable '.[dev]'"]
+    pip = f"{venv}/bin/python -m pip install"
+    # Older ones refuse a repository of this machine.
+    newer = [f"{pip} 'pip>=24.1'"] * ("git+file:" in Path("pyproject.toml").read_text("utf-8"))
+    return [f"python3 -m venv {venv}", *newer, f"{pip} --editable '.[dev]'"]
 
 
 def install(venv: str, unset: list[str], commands: list[str]) -> tuple[str, list[str]]:
     """Run the commands: what became of that, and those that are left."""
-    if not VENV:
-        return "venv_path is blank: there is no virtual environment to make.", []
     if unset:
         return f"venv_path needs variables that are not set: {', '.join(unset)}. Then:", commands
-    if own_pyproject():
-        return f"Nothing was installed; {ADD}, then:", commands
     folder = Path(*shlex.split(venv))
     if os.path.lexists(str(folder)) and not (folder.is_dir() and not any(folder.iterdir())):
         return f"{folder} was there before and is left alone. To install into it:", commands[1:]
     say(f"Making the virtual environment {folder} and installing into it:")
-    script = " && ".join([*PREPARE, CHECK, *commands])
-    status = subprocess.run(["bash", "-c", script], stdin=subprocess.DEVNULL).returncode
+    script = ["bash", "-c", " && ".join([*PREPARE, CHECK, *commands])]
+    status = subprocess.run(script, stdin=subprocess.DEVNULL, env=ENV).returncode
     if status or not (folder / "bin" / "python").exists():
         return f"The virtual environment failed (exit status {status}). To repeat it:", commands
     return f"The virtual environment {folder} is ready.", []
 
 
-def own_pyproject() -> bool:
-    """Whether pyproject.toml was there before."""
-    return "hydra-zen" not in Path("pyproject.toml").read_text(encoding="utf-8")
-
-
 def finish(venv: str, unset: list[str]) -> list[str]:
     """Do what can be done, say what became of it; the commands that are left."""
-    commands, git_left = installation(venv), [START]
+    git_left, left = [START], installation(venv)
     try:
         outcome, git_left = repository()
         say(outcome)
-        if WANTED.lower() not in ("yes", "y", "true"):
-            return [*git_left, *([ADD] if own_pyproject() else []), *SETUP, *commands]
-        outcome, left = install(venv, unset, commands)
+        if not VENV or WANTED.lower() not in ("yes", "y", "true"):
+            return [*git_left, *SETUP, *left]
+        outcome, left = install(venv, unset, left)
     except (Exception, KeyboardInterrupt) as error:
         outcome = f"{'Interrupted' if isinstance(error, KeyboardInterrupt) else error}; to go on:"
-        left, line = commands, [CD, *git_left, *PREPARE, *commands]
-    else:
-        line = [CD, *PREPARE, *left]
-    say("\n  ".join([outcome, " && ".join(line)] if left else [outcome]))
-    return [*git_left, *SETUP, *left, *([] if VENV else commands)]
+    say("\n  ".join([outcome, " && ".join([CD, *PREPARE, *left])] if left else [outcome]))
+    return [*git_left, *SETUP, *left]
 
 
-def main() -> None:
+def main(library: str) -> None:
     """Finish the project and number the next steps."""
-    say(f"\n{ANSWERS['project_name']} is in {PROJECT}.")
+    say(f"\n{ANSWERS['project_name']} is in {PROJECT}.\n{library}")
     venv, unset = venv_in_shell()
     command = f"python -m {ANSWERS['__package']}"
     steps = [
@@ -166,17 +186,15 @@ def main() -> None:
 def only_compared() -> bool:
     """`cruft update` and `cruft diff` generate into a directory of tempfile's below the temporary one
     and take whatever is there for the template's; the others, `cruft create` too, generate for good."""
-    temporary = Path(tempfile.gettempdir()).resolve()
-    if not CRUFT or temporary not in PROJECT.parents:
-        return False
-    return bool(re.fullmatch(r"tmp[a-z0-9_]{8}", PROJECT.relative_to(temporary).parts[0]))
+    temporary = re.escape(str(Path(tempfile.gettempdir()).resolve()))
+    return CRUFT and bool(re.match(temporary + "/tmp[a-z0-9_]{8}/", f"{PROJECT}/"))
 
 
-if __name__ == "__main__":
-    try:
-        if not only_compared():
-            main()
-    except BaseException as error:  # such as a second Ctrl-C
-        say(f"The files are complete; the rest was not done: {error!r}")
-    finally:
-        os._exit(0)
+try:
+    library = name_library()
+    if not only_compared():
+        main(library)
+except BaseException as error:  # such as a second Ctrl-C
+    say(f"The files are complete; the rest was not done: {error!r}")
+finally:
+    os._exit(0)

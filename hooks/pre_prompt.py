@@ -22,7 +22,7 @@ from typing import IO, NoReturn
 
 SECONDS = 2.0  # for all of Slurm's commands together
 OUTPUT_BYTES = 4 * 1024**2
-PROJECT = (80, 8192)  # files, and bytes in each: more than a project and its first commit need
+PROJECT = (120, 4096)  # files, and bytes in each: more than a project and its first commit need
 SCRATCH = ("SCRATCH", "WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH")
 
 

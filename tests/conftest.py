@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -127,13 +128,11 @@ def traced(
 
 
 @pytest.fixture(scope="session")
-def job_scripts(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobScripts]:
-    """The job scripts of another generated repository's presets, which need not be installed."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "srun").touch(mode=0o755)  # without one submitit writes no script
+def job_scripts() -> Iterator[JobScripts]:
+    """The job scripts of a generated repository's presets, which need not be installed."""
     with subprocess.Popen(
-        [f"{project.path}/.venv/bin/python", TEMPLATE / "tests" / "job_scripts.py"],
-        env=environment({"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **VARIABLES}),
+        [sys.executable, TEMPLATE / "tests" / "job_scripts.py"],
+        env=environment(VARIABLES),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

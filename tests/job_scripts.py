@@ -19,16 +19,16 @@ import hydra_plugins.hydra_submitit_launcher.submitit_launcher  # noqa: F401
 import hydra_zen  # noqa: F401
 import submitit  # noqa: F401
 from hydra import compose, initialize
-from hydra.utils import get_class
-from omegaconf import OmegaConf
+
+from hpc_hydra import job_script
 
 
 def job_scripts(repository: Path) -> dict[str, str]:
     """The script of each preset that uses Slurm, as sbatch gets it for a sweep of one run."""
     sys.path.insert(0, str(repository / "src"))
-    (package,) = (path.name for path in repository.glob("src/*") if path.name != "hydra_plugins")
+    (package,) = (path.name for path in repository.glob("src/*"))
     for name in list(sys.modules):  # of an installed repository with the same name
-        if f"{name}.".startswith((f"{package}.", f"hydra_plugins.{package}_launcher.")):
+        if f"{name}.".startswith(f"{package}."):
             del sys.modules[name]
     configs = importlib.import_module(f"{package}.configs")
     configs.store.add_to_hydra_store()
@@ -38,10 +38,7 @@ def job_scripts(repository: Path) -> dict[str, str]:
             config = compose("config", [f"+setup={preset}"], return_hydra_config=True)
         if "partition" not in config.hydra.launcher:
             continue
-        parameters: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
-        launcher: Any = get_class(parameters.pop("_target_"))(**parameters)
-        executor = launcher._make_executor()
-        scripts[preset] = executor._make_submission_file_text(executor._submitit_command_str, "id")
+        scripts[preset] = job_script(config)
     return scripts
 
 

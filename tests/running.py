@@ -1,10 +1,12 @@
 """Run things as a user would."""
 
+import atexit
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +23,18 @@ FOREIGN = (
     "SCRATCH", "WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH",
 )  # fmt: skip
 
+# For the lists of sweeps, which are nothing to the user's own.
+STATE = tempfile.mkdtemp(prefix="hpc-hydra-tests-")
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
+
 Ended = subprocess.CompletedProcess[str]
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The caller's, without what is foreign and with ``variables``."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    return {**own, "GIT_CONFIG_GLOBAL": str(TEMPLATE / "tests" / "gitconfig"), **variables}
+    fixed = {"GIT_CONFIG_GLOBAL": str(TEMPLATE / "tests" / "gitconfig"), "XDG_STATE_HOME": STATE}
+    return {**own, **fixed, **variables}
 
 
 def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
@@ -54,6 +61,18 @@ def home(folder: Path) -> dict[str, str]:
     """Variables of a user whose home is ``folder``; what pip and uv have downloaded is found all the same."""
     cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
     return {"HOME": str(folder), "XDG_CACHE_HOME": cache}
+
+
+def virtual_environment(folder: Path, *requirements: str | Path) -> Path:
+    """A new one at ``folder``, into which uv has installed these: its Python."""
+    python = folder / "bin" / "python"
+    for command in (
+        ("venv", "--python", sys.executable, str(folder)),
+        ("pip", "install", "--python", str(python), *map(str, requirements)),
+    ):
+        done = run(TOOLS / "uv", *command, cwd=folder.parent)
+        assert done.returncode == 0, done.stderr
+    return python
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from typing import Any
 from jobs import job_of, record, wait_until
 from running import Ended, Project
 
+from hpc_hydra import read_metrics
+
 HEADER = ("fault", "times", "runs", "steps lost", "runs lost", "verdict")
-#: Lines of metrics.csv of the run with this seed, if nothing disturbs it: a line per epoch, after the names.
-Expected = dict[int, list[str]]
+#: Metrics by epoch of the run with this seed, if nothing disturbs it.
+Expected = dict[int, dict[int, dict[str, float]]]
 SEEDS, EPOCHS = 4, 60
 # The last digits depend on the number of threads.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -30,8 +32,7 @@ def make_undisturbed(project: Project, folder: Path) -> None:
 
 def read_undisturbed(folder: Path) -> Expected:
     """What these runs gave."""
-    paths = {seed: folder / str(seed) / "metrics.csv" for seed in range(SEEDS)}
-    return {seed: path.read_text().splitlines() for seed, path in paths.items()}
+    return {seed: read_metrics(folder / str(seed)) for seed in range(SEEDS)}
 
 
 @dataclass
@@ -133,9 +134,10 @@ class Sweep:
         lost = []
         for number, run in zip(self.numbers, self.runs, strict=True):
             named = dict(override.split("=") for override in run["overrides"] if "=" in override)
-            expected = self.expected[int(named.get("seed", 0))][: int(named["epochs"]) + 1]
-            metrics = self.directory / str(number) / "metrics.csv"
-            if run["state"] != "COMPLETED" or metrics.read_text().splitlines() != expected:
+            whole = self.expected[int(named.get("seed", 0))]
+            expected = {epoch: whole[epoch] for epoch in range(1, int(named["epochs"]) + 1)}
+            metrics = read_metrics(self.directory / str(number))
+            if run["state"] != "COMPLETED" or metrics != expected:
                 lost.append(number)
         good = not lost and self.steps_lost() <= steps_may_be_lost
         numbers = (times, len(self.runs), self.steps_lost(), len(lost))

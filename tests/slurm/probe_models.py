@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from sklearn.neural_network import MLPClassifier
 
 
-class SlowMLP(MLPClassifier):  # type: ignore[misc]
+class SlowMLP(MLPClassifier):
     """Half a second slower per epoch, so that there is something to interrupt."""
 
     def partial_fit(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,7 +49,7 @@ def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
     return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
 
 
-class TracedMLP(MLPClassifier):  # type: ignore[misc]
+class TracedMLP(MLPClassifier):
     """Notes when it begins and ends a step, in the run's directory; a step takes as many seconds longer
     as the file `pace` beside that directory says, for the first rank and for the others. Where a
     file `greedy` is, it takes half a gigabyte."""
@@ -79,7 +79,7 @@ def traced_mlp(lr: float, seed: int, hidden: int, alpha: float) -> TracedMLP:
 
 def meeting(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
     """The ranks meet over TCP, as those of torch do, and each prints what rank 0 heard from all."""
-    from hpc_experiment.hpc.ranks import this_process  # type: ignore[import-not-found]
+    from hpc_hydra import this_process
 
     process = this_process(f"run of seed {seed}")
     process.export()

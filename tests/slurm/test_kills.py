@@ -198,5 +198,5 @@ def test_that_nobody_waits_for(traced: Traced) -> None:
     (supervisor,) = supervisors_of(sweep.directory).values()
     kill(supervisor)
     wait_until(lambda: not slurm(sweep.project, "squeue", "--noheader"))
-    shown = sweep.project.run("python", "-m", "hpc_experiment.hpc.runs", sweep.directory)
+    shown = sweep.project.run("hpc", "status", sweep.directory)
     assert "LOST" in shown.stdout

@@ -128,7 +128,7 @@ def test_scancel_of_what_has_not_begun(traced: Traced) -> None:
     hold = "+hydra.launcher.additional_parameters.hold=true"
     sweep.repeat(hold, "hydra.launcher.wait=false")
     slurm(sweep.project, "scancel", sweep.job)
-    table = sweep.project.run("python", "-m", "hpc_experiment.hpc.runs", sweep.directory)
+    table = sweep.project.run("hpc", "status", sweep.directory)
     assert table.stdout.count("CANCELLED") == 4
     done = sweep.repeat()
     assert done.returncode == 0, done.stdout + done.stderr

@@ -56,7 +56,13 @@ def started(
     if not folder.exists():
         folder.mkdir()
         shutil.chown(folder, member)
-    user = {**home(folder), "XDG_CACHE_HOME": str(folder), "USER": member, "LOGNAME": member}
+    user = {
+        **home(folder),
+        "XDG_CACHE_HOME": str(folder),
+        "XDG_STATE_HOME": str(folder),
+        "USER": member,
+        "LOGNAME": member,
+    }
     return subprocess.Popen(
         [
             *(AS_NOBODY if member == "nobody" else ()),
@@ -69,7 +75,7 @@ def started(
 
 
 def table(project: Project, member: str, *arguments: str | Path) -> str:
-    process = started(project, member, 0o022, "hpc_experiment.hpc.runs", *arguments)
+    process = started(project, member, 0o022, "hpc_hydra", "status", *arguments)
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     return output
@@ -130,7 +136,7 @@ def test_two_members_at_once(
         assert [path for path, status in statuses.items() if status.st_uid != uid] == []
         assert [path for path, status in statuses.items() if status.st_mode & umask] == []
         sweep = record(directory / "sweep.json")
-        assert len(sweep["git_commit"] or "") == 40
+        assert len(sweep["submissions"][0]["git_commit"] or "") == 40
         checkpoint = str(next(directory.glob("0/checkpoint_*.ckpt")).relative_to(directory))
         own_files = [
             "sweep.json", "0/run.json", checkpoint, "jobs/submission_0.pkl", "jobs/lock",

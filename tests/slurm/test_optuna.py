@@ -28,7 +28,9 @@ def test_batches(with_optuna: Project, tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     done = sweep(with_optuna, folder, *SWEEP, "lr=choice(0.1,0.01)", "hydra.launcher.wait=false")
     assert done.returncode == 1
-    assert "hydra.launcher.wait=false: OptunaSweeper needs the results of its runs" in done.stderr
+    assert (
+        "hydra.launcher.wait=false: the sweeper optuna needs the results of its runs" in done.stderr
+    )
     assert not folder.exists()
 
     for attempt in range(4):

@@ -88,7 +88,7 @@ def test_the_waiting_process_goes(number: signal.Signals, traced: Traced) -> Non
         process.send_signal(number)
         process.wait(timeout=30)
     job, begun = sweep.job, sweep.steps(0)[-1]
-    table = sweep.project.run("python", "-m", "hpc_experiment.hpc.runs", sweep.directory)
+    table = sweep.project.run("hpc", "status", sweep.directory)
     assert "2 running" in table.stdout
     wait_until(lambda: sweep.steps(0)[-1] > begun + 1)
     sweep.set_pace(0)

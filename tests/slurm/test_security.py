@@ -114,7 +114,7 @@ def test_overrides_are_data(on_slurm: Project, tmp_path: Path) -> None:
     assert not canary.exists()
 
     recorded = record(tmp_path / "sweep.json")
-    assert typed in shlex.split(recorded["command"])
+    assert typed in shlex.split(recorded["submissions"][0]["command"])
     assert typed in recorded["overrides"]
     values = [(every, listed), *((quoted(value), value) for value in swept)]
     for number, (override, value) in enumerate(values):
@@ -170,7 +170,7 @@ def test_what_somebody_else_wrote_is_not_unpickled(on_slurm: Project, tmp_path: 
         done = sweep(on_slurm, name, *command)
         assert done.returncode == 1
         assert f"{name} belongs to nobody" in done.stderr and "Traceback" not in done.stderr
-    assert on_slurm.run("python", "-m", "hpc_experiment.hpc.runs", directory).returncode == 0
+    assert on_slurm.run("hpc", "status", directory).returncode == 0
     assert listing(directory) == before
     assert not canary.exists()
 

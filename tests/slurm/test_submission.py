@@ -78,20 +78,20 @@ def test_jobs_run_the_code_that_was_submitted(on_slurm: Project, tmp_path: Path)
     (repository / ".venv").symlink_to(on_slurm.path / ".venv")
     task = repository / "src" / "hpc_experiment" / "task.py"
     text = task.read_text()
-    task.write_text(text.replace('return history[-1]["valid_accuracy"]', "return 0.25"))
+    task.write_text(text.replace("    return accuracy\n", "    return 0.25\n"))
 
     user = Project(on_slurm.path, {**on_slurm.variables, "PYTHONPATH": f"{repository}/src"})
     command = ("+setup=hpc_batch", "epochs=1", HELD)
     sweep(user, directory, *command, "hydra.launcher.wait=false")
-    task.write_text(text.replace('return history[-1]["valid_accuracy"]', "return 0.75"))
+    task.write_text(text.replace("    return accuracy\n", "    return 0.75\n"))
     (job,) = (run["job_id"] for run in record(directory / "sweep.json")["runs"])
     slurm(on_slurm, "scontrol", "release", job.partition("_")[0])
     done = sweep(user, directory, *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert record(directory / "0" / "run.json")["result"] == 0.25
 
-    recorded = record(directory / "sweep.json")
-    assert "+    return 0.25" in recorded["git_diff"]
-    assert len(recorded["git_commit"]) == 40 and not recorded["git_clean"]
-    copied = {path.name for path in (directory / "source" / "hpc_experiment").iterdir()}
-    assert copied >= {"task.py", "hpc"}
+    recorded = record(directory / "0" / "run.json")
+    assert "+    return 0.25" in (directory / recorded["git_diff"]).read_text()
+    assert len(recorded["git_commit"]) == 40
+    copied = {path.name for path in (directory / recorded["source"] / "hpc_experiment").iterdir()}
+    assert copied >= {"task.py", "configs.py"}

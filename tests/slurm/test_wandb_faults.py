@@ -14,34 +14,11 @@ from typing import Any
 import pytest
 from faults import Sweep
 from jobs import slurm, supervisors_of, wait_until
+from library import wandb_file
 from running import Project, disk
 
 Traced = Callable[..., Sweep]
 EPOCHS = 24
-
-# Run by the generated repository's Python, which has W&B and the reader of its files.
-READ = """
-import json, pathlib, sys
-from hpc_experiment.hpc.wandb_log import records, segments
-found = {"segments": 0, "ids": [], "steps": [], "exits": []}
-for path in segments(pathlib.Path(sys.argv[1])):
-    found["segments"] += 1
-    for record in records(path):
-        if record.HasField("run") and record.run.run_id not in found["ids"]:
-            found["ids"].append(record.run.run_id)
-        if record.HasField("history"):
-            found["steps"].append(record.history.step.num)
-        if record.HasField("exit"):
-            found["exits"].append(record.exit.exit_code)
-print(json.dumps(found))
-"""
-
-
-def written(project: Project, run: Path) -> Any:
-    """What is in W&B's files of a run, in order of the segments."""
-    done = project.run("python", "-c", READ, run)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -143,9 +120,9 @@ def test_the_service_is_killed(traced: Traced) -> None:
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 0, output
     run = sweep.directory / "0"
-    found = written(sweep.project, run)
-    assert found["steps"] == list(range(1, EPOCHS + 1))
-    assert (found["segments"], len(found["ids"]), found["exits"]) == (2, 1, [0])
+    found = wandb_file.read(run)
+    assert wandb_file.steps(run) == list(range(1, EPOCHS + 1))
+    assert (len(found["ids"]), found["exits"]) == (1, [0])
     (log,) = run.glob("*.log")
     assert log.read_text().count("W&B is gone") == 1
     for path in (log, *sweep.directory.glob("jobs/*.out")):
@@ -177,9 +154,7 @@ def test_offline_across_two_requeues(traced: Traced, tmp_path: Path) -> None:
         output = process.communicate(timeout=120)[0]
         assert process.returncode == 0, output
     run = sweep.directory / "0"
-    found = written(sweep.project, run)
-    assert found["steps"] == list(range(1, EPOCHS + 1))
-    assert (found["segments"] >= 3, len(found["ids"])) == (True, 1)
-    assert found["exits"][-1] == 0
-    assert synced(sweep.project, run, tmp_path) == {found["ids"][0]: found["steps"]}
+    (identity,), exits = (wandb_file.read(run)[name] for name in ("ids", "exits"))
+    assert exits[-1] == 0
+    assert synced(sweep.project, run, tmp_path) == {identity: list(range(1, EPOCHS + 1))}
     sweep.tell("two requeues with W&B offline; then synced as one W&B run", 2)

@@ -9,21 +9,19 @@ One run here, or a sweep of runs on the cluster:
 import sys
 
 import hydra
+from hpc_hydra import with_multirun
 from hydra.core.hydra_config import HydraConfig
 from hydra_zen import zen
 from omegaconf import DictConfig
 
-from .configs import Config, store
-from .hpc import command_line, signals
-from .hpc.composing import share_config_store
+from . import signals
+from .configs import store
 from .task import train
 
 
 @hydra.main(version_base="1.3", config_path=None, config_name="config")
 def run(cfg: DictConfig) -> object:
     """One run: the task, with Slurm's signals handled as ``signal_policy`` says."""
-    if unknown := set(cfg) - set(Config.__dataclass_fields__):  # added with a +
-        raise TypeError(f"train() has no parameter {', '.join(map(str, unknown))}")
     warning_s = getattr(HydraConfig.get().launcher, "signal_delay_s", 30)
     with signals.handled(cfg.signal_policy, warning_s):
         # Resolved before the call, cfg, which is written with the result of a run of a sweep, would have
@@ -33,8 +31,7 @@ def run(cfg: DictConfig) -> object:
 
 def main() -> None:
     """Entry point of ``python -m {{ cookiecutter.__package }}`` and of ``{{ cookiecutter.project_slug }}``."""
-    sys.argv[1:] = command_line.prepared(sys.argv[1:])
-    share_config_store()
+    sys.argv[1:] = with_multirun(sys.argv[1:])
     store.add_to_hydra_store()
     run()
 

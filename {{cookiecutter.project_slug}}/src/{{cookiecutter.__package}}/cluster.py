@@ -37,5 +37,5 @@ OUTPUT_DIR = {{ literal(cookiecutter.output_dir) }}
 
 # "offline", "online" or "disabled"; the variable WANDB_MODE wins.
 WANDB_MODE = "{{ cookiecutter.wandb_mode | trim }}"
-# "checkpoint" or "ignore": see hpc/signals.py.
+# "checkpoint" or "ignore": see signals.py.
 SIGNAL_POLICY = "{{ cookiecutter.signal_policy | trim }}"

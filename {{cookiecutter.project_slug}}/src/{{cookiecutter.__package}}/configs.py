@@ -9,28 +9,17 @@
 
 from typing import Any
 
+from hpc_hydra import LocalConf, RecordCallback, Site, SlurmConf, WandbCallback
 from hydra.conf import HydraConf, JobConf, RunDir, SweepDir
-from hydra_plugins.{{ cookiecutter.__package }}_launcher.config import LocalConf, SlurmConf
 from hydra_zen import ZenField, ZenStore, builds, make_config
 
 from . import cluster, models
-from .hpc.paths import absolute, interpolated
-from .hpc.runs import RecordCallback
-from .hpc.sbatch import (
-    launcher_fields,
-    packed,
-    parse_options,
-    python_of,
-    setup_lines,
-    srun_arguments,
-    with_gpus,
-)
-from .hpc.signals import Policy
-from .hpc.tracking import WandbCallback
+from .signals import Policy
 from .task import train
 
 NAME = "{{ cookiecutter.project_slug }}"
 store = ZenStore(name=NAME, deferred_hydra_store=True, overwrite_ok=True)
+site = Site(__file__, cluster.SETUP_COMMANDS, cluster.VENV_PATH, {"WANDB_MODE": cluster.WANDB_MODE})
 
 # --- main config ---------------------------------------------------------------------------------
 
@@ -53,8 +42,7 @@ model_store(builds(models.mlp, zen_partial=True, hidden=64, alpha=1e-4), name="m
 
 # --- where outputs go ----------------------------------------------------------------------------
 
-OUTPUT_DIR = absolute(cluster.OUTPUT_DIR)
-DIRECTORY = OUTPUT_DIR + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+DIRECTORY = site.path(cluster.OUTPUT_DIR) + "/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 SWEEP = SweepDir(dir=DIRECTORY, subdir="${hydra.job.num}")
 store(SWEEP, group="hydra/sweep", name="hpc")
 store(
@@ -76,22 +64,11 @@ GPU_JOB = f"{COMMON} partition={cluster.GPU_PARTITION} {cluster.GPU_REQUEST} {cl
 CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"
 
 
-def slurm(*options: str, gpus: int = 0, pack: bool = False, debug: bool = False) -> SlurmConf:
+def slurm(*options: str, **choices: Any) -> SlurmConf:
     """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win, for jobs
-    with ``gpus`` GPUs a node; with ``pack`` for as many runs at a time, of one GPU each."""
-    text = interpolated(" ".join(options))
-    text = with_gpus(packed(text, gpus) if pack else text, gpus)
-    chosen = parse_options(text) | (parse_options(text, "debug") if debug else {})
-    if "no_requeue" in chosen:
-        del chosen["requeue"]
-    return SlurmConf(
-        **launcher_fields(chosen),
-        srun_args=srun_arguments(text),
-        runs_per_job=gpus if pack else 1,
-        python=python_of(cluster.VENV_PATH),
-        setup=setup_lines(cluster.SETUP_COMMANDS, cluster.VENV_PATH, cluster.WANDB_MODE),
-        max_num_timeout=20,  # times that a run may be requeued because its time was over
-    )
+    with ``gpus=N`` on each node; with ``pack=True`` as many runs at a time, of one GPU each."""
+    # A run may be requeued as often as this because its time was over.
+    return site.slurm(*options, max_num_timeout=20, **choices)
 
 
 launcher_store = store(group="hydra/launcher")
@@ -121,7 +98,7 @@ def preset(launcher: str) -> dict[str, Any]:
             {"/hydra/sweep": "hpc"},
             "_self_",
             {"override /hydra/launcher": launcher},
-            {"override /hydra/sweeper": "{{ cookiecutter.__package }}"},
+            {"override /hydra/sweeper": "hpc"},
         ],
         "hydra": {"mode": "MULTIRUN"},
     }

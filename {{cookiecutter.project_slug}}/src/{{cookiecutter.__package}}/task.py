@@ -13,10 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .hpc import checkpoints, tracking
-from .hpc.ranks import rank
-from .hpc.signals import stop_requested
-from .metrics import Metrics, plot, write_csv
+from hpc_hydra import checkpoints, log_metrics, rank, stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +25,13 @@ def train(
 ) -> float | None:
     """Train ``model(lr=lr, seed=seed)``; the result is its accuracy on the validation set, 0 to 1.
 
-    ``output_dir`` gets checkpoints, from which a second call goes on, ``metrics.csv`` with a line per
-    epoch, and ``learning_curve.png``. Returns None if Slurm asked the run to stop before
-    its last epoch.
+    ``output_dir`` gets `metrics.jsonl`, with a line per epoch, and checkpoints, from which a second call
+    goes on. Returns None if Slurm asked the run to stop before its last epoch.
 
     Raises:
         ValueError: ``epochs`` is not positive, or ``output_dir`` has a checkpoint of another run.
     """
     import numpy as np
-    from rich.progress import track
     from sklearn.datasets import load_digits
     from sklearn.metrics import log_loss
     from sklearn.model_selection import train_test_split
@@ -45,46 +40,39 @@ def train(
         raise ValueError(f"epochs={epochs}: there has to be one at least")
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    writes = rank() == 0  # of several processes with the same output_dir, one
 
     digits = load_digits()
     x_train, x_valid, y_train, y_valid = train_test_split(
         digits.data / 16, digits.target, test_size=0.25, random_state=0, stratify=digits.target
     )
 
-    estimator, history = model(lr=lr, seed=seed), list[Metrics]()
+    estimator, done, accuracy = model(lr=lr, seed=seed), 0, 0.0
     if state := checkpoints.newest(output_dir):
         parameters = estimator.get_params()
-        estimator, history = state
-        if estimator.get_params() != parameters or len(history) > epochs:
+        estimator, done, accuracy = state
+        if estimator.get_params() != parameters or done > epochs:
             raise ValueError(f"{output_dir} has checkpoints of another run: choose another")
-        log.info("goes on after epoch %d", len(history))
+        log.info("goes on after epoch %d", done)
 
-    on_terminal = sys.stderr.isatty()
-    for epoch in track(
-        range(len(history), epochs), completed=len(history), total=epochs, description="epochs",
-        disable=not (on_terminal and writes),
-    ):  # fmt: skip
+    for epoch in range(done + 1, epochs + 1):
         # Seeded by the epoch, so that a resumed run sees the order an uninterrupted one sees.
         order = np.random.default_rng([seed, epoch]).permutation(len(x_train))
         estimator.partial_fit(x_train[order], y_train[order], classes=digits.target_names)
+        accuracy = float(estimator.score(x_valid, y_valid))
         metrics = {
-            "epoch": epoch + 1,
-            "train_loss": float(log_loss(y_train, estimator.predict_proba(x_train))),
-            "valid_loss": float(log_loss(y_valid, estimator.predict_proba(x_valid))),
-            "valid_accuracy": float(estimator.score(x_valid, y_valid)),
+            "train_loss": log_loss(y_train, estimator.predict_proba(x_train)),
+            "valid_loss": log_loss(y_valid, estimator.predict_proba(x_valid)),
+            "valid_accuracy": accuracy,
         }
-        history.append(metrics)
-        if writes:
-            tracking.log_metrics(metrics, step=epoch + 1)
-            write_csv(history, output_dir / "metrics.csv")
+        log_metrics(metrics, epoch, output_dir)
+        log.info("epoch %d: valid_accuracy %.4f", epoch, accuracy)
+        if rank() == 0:  # of several processes with the same output_dir, one writes
             # Last, since what comes before its checkpoint is done again if the run is killed.
-            checkpoints.save(output_dir, epoch + 1, (estimator, history))
-            if not on_terminal:
-                log.info("epoch %(epoch)d: valid_accuracy %(valid_accuracy).4f", metrics)
-        if len(history) < epochs and stop_requested():
+            checkpoints.save(output_dir, epoch, (estimator, epoch, accuracy))
+        if epoch < epochs and stop_requested():
             return None
+    return accuracy
 
-    if writes:
-        plot(history, output_dir / "learning_curve.png")
-    return history[-1]["valid_accuracy"]
+
+if __name__ == "__main__":
+    sys.exit("This is the task; type its command: python -m {{ cookiecutter.__package }} --help")

@@ -1,0 +1,309 @@
+"""What depends on Hydra's private names or changes its classes, all of it for speed.
+
+Hydra 1.3 copies the whole ConfigStore for each composition and for each group that `--help` lists,
+composes the config of each run of a sweep from nothing, once to check it and once to run it, and copies
+it four times more to run it. On a Hydra that lacks a name, it does that work in its own way:
+
+| name | what for | without it |
+|---|---|---|
+| `ConfigStore.__deepcopy__`, set here | Hydra's copies of its sources share one store | they copy it |
+| `ConfigLoaderImpl._apply_overrides_to_config`, `repository` | values are put into a config that was composed once | each run's is composed |
+| `get_overrides_dirname` | `hydra.job.override_dirname` of such a config | it is an interpolation (1.4) |
+| `_save_config`, `_flush_loggers`, `HydraConfig.cfg` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
+| `BasicSweeper` | a sweep's runs are checked quickly | `hydra/sweeper=hpc` is `basic` |
+| `ConfigLoaderImpl.repository` | jobs read config files as they were at submission | as they are |
+| `Callbacks.callbacks` | an app without our callback is recorded | only ends are, by the waiting command |
+| `JobReturn._return_value` | what a failed run raised, without Hydra's words about it | with them |
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from hydra import __version__, version
+from hydra.core import utils
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext
+from omegaconf import AnyNode, DictConfig, OmegaConf, open_dict, read_write
+
+from ._overrides import typed_overrides
+
+
+def _private(module: str, *names: str) -> Any:
+    """What Hydra has under this name; None if it has no such thing."""
+    try:
+        found: Any = import_module(f"hydra.{module}")
+    except ImportError:
+        return None
+    for name in names:
+        found = getattr(found, name, None)
+    return found
+
+
+apply_overrides = _private(
+    "_internal.config_loader_impl", "ConfigLoaderImpl", "_apply_overrides_to_config"
+)
+overrides_dirname = _private("_internal.config_loader_impl", "get_overrides_dirname")
+save_config = _private("core.utils", "_save_config")
+flush_loggers = _private("core.utils", "_flush_loggers")
+
+_NUMBER = re.compile(r"((?!hydra\.)[A-Za-z_][\w.]*)=-?(?:0|[1-9]\d*)(\.\d+)?(e-?\d\d?)?")
+
+
+def share_config_store() -> None:
+    """Let Hydra's copies of its sources share one ConfigStore, which they only read: what it hands out
+    is a copy anyway."""
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+
+def basic_sweeper() -> Any:
+    """Hydra's own, to be asked for by a plugin: its module is executed anew when plugins are looked for."""
+    return _private("_internal.core_plugins.basic_sweeper", "BasicSweeper")
+
+
+def value_of(returned: JobReturn) -> Any:
+    """What a run returned, or raised."""
+    if "_return_value" in vars(returned):
+        return vars(returned)["_return_value"]
+    try:
+        return returned.return_value
+    except Exception as error:
+        return error
+
+
+def read_copies(loader: ConfigLoader, root: Path, copy: Path) -> None:
+    """Let ``loader`` read the config files that lie below ``root`` from its ``copy``."""
+    sources = getattr(getattr(loader, "repository", None), "sources", [])
+    for source in [*sources, *loader.get_search_path().get_path()]:
+        scheme, separator, path = (source.path or "").rpartition("://")
+        if scheme in ("", "file") and Path(path).is_relative_to(root):
+            source.path = f"{scheme}{separator}{copy / Path(path).relative_to(root)}"
+
+
+def add_callback(context: HydraContext, callback: Callback) -> None:
+    """Call ``callback`` for the runs of an app that has none of its class."""
+    callbacks = getattr(context.callbacks, "callbacks", None)
+    if callbacks is not None and not any(isinstance(each, type(callback)) for each in callbacks):
+        callbacks.append(callback)
+
+
+class Composer:
+    """Composes the configs of a sweep's runs: whole for each distinct choice of groups, into a copy of
+    which the values of a run are put.
+
+    An override is a value if it replaces a leaf of that config by a scalar, and if no other override of
+    the run is about the same node: then neither the order nor the other overrides matter.
+    """
+
+    def __init__(self, config_loader: ConfigLoader, sweep: DictConfig) -> None:
+        """``sweep`` is the config of the whole sweep."""
+        self._loader: Any = config_loader
+        # Hydra composes this name of a run (1.3), or has an interpolation for it (1.4).
+        named = overrides_dirname or OmegaConf.is_interpolation(sweep.hydra.job, "override_dirname")
+        self._quick = bool(apply_overrides and named) and hasattr(config_loader, "repository")
+        self._sweep = sweep
+        self._parser = OverridesParser.create()
+        self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
+        self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
+        self._shapes: dict[str, tuple[str, str | None]] = {}
+        self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
+
+    def check(self, overrides: Sequence[str]) -> None:
+        """See whether a run can be composed.
+
+        Raises:
+            HydraException: it cannot; the message is Hydra's own.
+        """
+        if self._split(overrides) is None:
+            self._loader.load_sweep_config(self._sweep, list(overrides))
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """What ``ConfigLoader.load_sweep_config`` gives for the run."""
+        split = self._split(overrides)
+        if split is None:
+            whole: DictConfig = self._loader.load_sweep_config(self._sweep, list(overrides))
+            return whole
+        base, values = split
+        config: DictConfig = pickle.loads(base)
+        parsed = {override: self._parser.parse_override(override) for override in overrides}
+        apply_overrides([parsed[value] for value in values], config)
+        own = [override for override in parsed if not parsed[override].is_hydra_override()]
+        config.hydra.overrides.task = own
+        if overrides_dirname:
+            naming: Any = config.hydra.job.config.override_dirname
+            config.hydra.job.override_dirname = overrides_dirname(
+                [parsed[override] for override in own], **naming
+            )
+        return config
+
+    def _split(self, overrides: Sequence[str]) -> tuple[bytes, list[str]] | None:
+        """The config that the run has in common with others, and its values; None if that is not sure."""
+        if not self._quick:
+            return None
+        values: list[str] = []
+        others: list[str] = []
+        keys = []
+        for override in overrides:
+            key, shape = self._shape(override)
+            (others if shape is None else values).append(override)
+            keys.append(f"{key}.")
+        keys.sort()
+        if any(after.startswith(key) for key, after in pairwise(keys)):
+            return None
+        choice = tuple(others)
+        if choice not in self._bases:
+            import cloudpickle
+
+            try:
+                self._drafts[choice] = self._loader.load_sweep_config(self._sweep, others)
+            except Exception:  # whoever composes it whole learns why
+                return None
+            self._bases[choice] = cloudpickle.dumps(self._drafts[choice])
+        if all(self._fits(choice, value) for value in values):
+            return self._bases[choice], values
+        return None
+
+    def _shape(self, override: str) -> tuple[str, str | None]:
+        """Its key, and what it has in common with those that fit wherever it does, all whole numbers for
+        that key for instance; None if it is no value."""
+        if override not in self._shapes:
+            number = _NUMBER.fullmatch(override)
+            if number and not self._loader.repository.group_exists(number[1]):
+                kind = "float" if number[2] or number[3] else "int"
+                self._shapes[override] = number[1], f"{number[1]}={kind}"
+            else:
+                parsed = self._parser.parse_override(override)
+                group = self._loader.repository.group_exists(parsed.key_or_group)
+                # The key of a group is not that of the node which it fills.
+                key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
+                self._shapes[override] = key, override if not group and _scalar(parsed) else None
+        return self._shapes[override]
+
+    def _fits(self, choice: tuple[str, ...], value: str) -> bool:
+        key, shape = self._shape(value)
+        assert shape is not None
+        leaf, before = _leaf(self._drafts[choice], key)
+        if not leaf:
+            return False
+        # Not every number fits an enum, which is not told from anything else while it has no value.
+        if shape != value and not isinstance(before, bool | int | float | str):
+            shape = value
+        if (choice, shape) not in self._fitting:
+            override = self._parser.parse_override(value)
+            try:
+                apply_overrides([override], self._drafts[choice])
+                self._fitting[choice, shape] = True
+            except HydraException:
+                self._fitting[choice, shape] = False
+        return self._fitting[choice, shape]
+
+
+def _leaf(config: DictConfig, key: str) -> tuple[bool, Any]:
+    """Whether ``key`` leads to a leaf without going through an interpolation, and its value if it has
+    one of its own."""
+    *parents, last = key.split(".")
+    node: Any = config
+    for name in parents:
+        if not isinstance(node, DictConfig) or OmegaConf.is_interpolation(node, name):
+            return False, None
+        node = node.get(name)
+    if not isinstance(node, DictConfig) or last not in list(node):
+        return False, None
+    if OmegaConf.is_missing(node, last) or OmegaConf.is_interpolation(node, last):
+        return True, None
+    return not OmegaConf.is_config(node[last]), node[last]
+
+
+def _scalar(override: Override) -> bool:
+    value = override.value()
+    return (
+        override.type is OverrideType.CHANGE
+        and not override.is_hydra_override()
+        and override.package is None
+        and (value is None or isinstance(value, bool | int | float | str))
+        and "${" not in str(value)
+    )
+
+
+def run(
+    config: DictConfig,
+    task_function: Callable[[Any], Any],
+    context: HydraContext,
+    job_id: str,
+    number: int,
+) -> JobReturn:
+    """What `hydra.core.utils.run_job` does, for a run of a sweep.
+
+    ``config`` is the run's alone: so one copy of it does, where Hydra 1.3 makes four, which for a short
+    run is most of the work.
+    """
+    hydra = config.hydra
+    with open_dict(hydra.job):
+        hydra.job.id, hydra.job.num = job_id, number
+    if not (__version__.startswith("1.3.") and save_config and flush_loggers):
+        keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
+        return run_job(task_function, config, *keys, hydra_context=context)
+    before, directory = HydraConfig.instance().cfg, Path.cwd()
+    try:
+        HydraConfig.instance().cfg = config  # type: ignore[assignment]  # the path may refer to it
+        output_dir = Path(hydra.sweep.dir, hydra.sweep.subdir)
+        with read_write(hydra.runtime), open_dict(hydra.runtime):
+            hydra.runtime.output_dir = str(output_dir.absolute())
+        HydraConfig.instance().set_config(config)
+        hydra_config: Any = HydraConfig.instance().cfg
+
+        # Without a copy of the hydra node, which Hydra deletes from it afterwards.
+        own = copy.deepcopy(config, {id(config._get_node("hydra")): AnyNode()})
+        with read_write(own), open_dict(own):
+            del own["hydra"]
+
+        output_dir.mkdir(parents=True, exist_ok=True)
+        chdir = hydra.job.chdir
+        if chdir is None:
+            chdir = not version.base_at_least("1.2")
+        if chdir:
+            os.chdir(output_dir)
+        returned = JobReturn(
+            overrides=typed_overrides(config),
+            cfg=own,
+            hydra_cfg=hydra_config,
+            working_dir=str(output_dir if chdir else directory),
+        )
+        utils.configure_log(hydra.job_logging, hydra.verbose)
+        if hydra.output_subdir is not None:
+            files = Path(hydra.runtime.output_dir, hydra.output_subdir)
+            for name, part in (
+                ("config", own), ("hydra", hydra_config), ("overrides", hydra.overrides.task)
+            ):  # fmt: skip
+                save_config(part, f"{name}.yaml", files)
+        with utils.env_override(hydra.job.env_set):
+            context.callbacks.on_job_start(config=config, task_function=task_function)
+            try:
+                returned.return_value = task_function(own)
+                returned.status = JobStatus.COMPLETED
+            except Exception as error:
+                returned.return_value = error
+                returned.status = JobStatus.FAILED
+        returned.task_name = JobRuntime.instance().get("name")
+        flush_loggers()
+        context.callbacks.on_job_end(config=config, job_return=returned)
+        hydra_config.hydra._set_parent(hydra_config)  # no longer below the run's config
+        return returned
+    finally:
+        HydraConfig.instance().cfg = before
+        os.chdir(directory)

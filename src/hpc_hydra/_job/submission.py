@@ -1,0 +1,141 @@
+"""What the launcher and its jobs tell each other: files in the sweep's folder of jobs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from .._files import open_own, write_atomically
+from .._hydra import value_of
+
+# What is known of a run that had no time to say anything itself; Slurm may know more.
+KILLED = "the process of the run ended"
+CONFIGS = ("cfg", "hydra_cfg")  # of Hydra's JobReturn
+
+
+@dataclass
+class Run:
+    """A run of the sweep, as `sweep.json` has it."""
+
+    number: int
+    overrides: list[str]
+    job_id: str | None = None
+    log: str | None = None  # below the sweep's directory
+    ranks: int = 1
+    submission: int | None = None
+
+
+@dataclass
+class Work:
+    """What the jobs of one submission have to do: the first line of its file, as JSON."""
+
+    sweep_dir: str
+    jobs: list[list[tuple[int, list[str]]]]  # of each job the runs: number and overrides
+    shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
+    use_srun: bool
+    ranks: int  # of a job
+    timeout_min: int
+    max_num_timeout: int
+    signal_delay_s: int
+    origin: dict[str, Any]  # of the records of its runs
+    source: tuple[str, str] | None  # the folder of the app's code, and its copy
+    format: int = 1
+
+    def write(self, path: Path, common: bytes) -> None:
+        """Write it, and what its runs have in ``common``, pickled."""
+        write_atomically(path, json.dumps(asdict(self)).encode() + b"\n" + common)
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Work:
+        """From the first line of ``file``; what is pickled follows."""
+        return cls(**json.loads(file.readline()))
+
+
+def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
+    """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
+    run = "" if alone else f"_run_{number}"
+    return folder / f"{job_id}{run}_{rank}_log.out"
+
+
+def result_path(folder: Path, number: int, rank: int, completed: bool) -> Path:
+    """Where a rank of run ``number`` puts its result when it is over."""
+    return folder / f"run_{number}_{rank}_{'completed' if completed else 'failed'}.pkl"
+
+
+def write_result(
+    folder: Path, number: int, rank: int, returned: JobReturn | None = None, error: str = ""
+) -> None:
+    """Note that a run is over: what it ``returned``, or the ``error`` if it did not complete.
+
+    Hydra's configs come last in the file, since they are large and seldom asked for.
+    """
+    light: dict[str, Any] = {"error": error}
+    if returned is not None:
+        light |= {name: getattr(returned, name) for name in ("working_dir", "task_name")}
+        if not error:
+            light["_return_value"] = value_of(returned)
+    parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
+    path = result_path(folder, number, rank, completed=not error)
+    write_atomically(path, b"".join(map(_pickled, parts)))
+    result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
+
+
+def _pickled(data: Any) -> bytes:
+    try:
+        return pickle.dumps(data)
+    except Exception:  # what no module can be asked for, such as a class of the main one
+        import cloudpickle  # slow
+
+        pickled: bytes = cloudpickle.dumps(data)
+        return pickled
+
+
+class Result(JobReturn):
+    """What Hydra gets of a run that is over; its configs are read when they are asked for."""
+
+    error: str
+
+    def __init__(
+        self, overrides: Sequence[str], paths: Sequence[Path], error: str = "not submitted"
+    ) -> None:
+        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it ended with
+        ``error``.
+
+        Raises:
+            Exception: whatever unpickling raises.
+        """
+        super().__init__(overrides)
+        self.paths = paths
+        error = "" if paths else error
+        for path in reversed(paths):  # what it returned is what its first rank returned
+            vars(self).update(self._read(path, 0))
+            error = self.error or error
+        self.error = error
+        self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
+
+    @staticmethod
+    def _read(path: Path, part: int) -> Any:
+        with open_own(path) as file:
+            return [pickle.load(file) for _ in range(part + 1)][part]
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in CONFIGS and self.paths:
+            return self._read(self.paths[0], 1 + CONFIGS.index(name))
+        return super().__getattribute__(name)
+
+    @property  # type: ignore[misc]
+    def return_value(self) -> Any:
+        """What the run returned.
+
+        Raises:
+            Exception: it did not complete.
+        """
+        if self.status is JobStatus.FAILED:
+            raise self._return_value
+        return self._return_value

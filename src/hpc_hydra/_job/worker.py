@@ -1,0 +1,186 @@
+"""The process of a rank's runs: it loads what is common to them once, and calls the task for each."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit import JobEnvironment
+
+from .. import _signals as signals
+from .._ranks import VISIBLE_GPUS
+from .submission import Work, result_path, write_result
+
+# Set where Slurm itself gives each rank GPUs of its own.
+GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
+# What a run would take for its place among others, with which it only shares the job.
+ALONE = {
+    "0": ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID"),
+    "1": (
+        "SLURM_NTASKS", "SLURM_NPROCS", "SLURM_NNODES", "SLURM_JOB_NUM_NODES",
+        "SLURM_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", "SLURM_STEP_NUM_TASKS",
+        "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE",
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Todo:
+    """A run, as one rank of a job has to do it."""
+
+    folder: Path
+    directory: Path  # of the run
+    number: int
+    rank: int
+    overrides: list[str]
+    job_id: str
+    log: Path | None  # for what it prints, if the log of the job is not its own
+
+    def result(self, completed: bool) -> Path:
+        """Where its result is when it is over."""
+        return result_path(self.folder, self.number, self.rank, completed)
+
+    def is_over(self) -> bool:
+        """Whether it has completed or failed."""
+        return self.result(True).exists() or self.result(False).exists()
+
+    def end(self, error: str, state: str = "") -> None:
+        """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
+        from .. import _records as records
+
+        try:
+            if state != "STOPPED":
+                write_result(self.folder, self.number, self.rank, error=error)
+            if self.rank == 0:
+                records.record_end(self.directory, self.overrides, self.job_id, error, state)
+        except Exception as failure:  # a full disk; an environment that is being changed
+            say(f"run {self.number}: no record of its end: {failure}")
+
+
+def say(text: str) -> None:
+    """Print ``text`` to the log of the job, which may lie on a full disk."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment) -> int:
+    """Do ``todos`` one after another; return the exit code: 1 if any of them failed, STOPPED if the
+    rest is to be done later.
+
+    Args:
+        payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
+    """
+    signals.supervised = True
+    if work.shared:
+        _take_share(job)
+    try:
+        from hydra.core.singleton import Singleton
+        from hydra.core.utils import JobStatus, setup_globals
+
+        from .. import _records as records
+        from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
+
+        share_config_store()
+        records.origin = work.origin
+        if (
+            work.source
+        ):  # before the folder where the command was typed, in which `python -m` looks first
+            sys.path.insert(0, work.source[1])
+        context, task_function, sweep, state = pickle.loads(payload)
+        Singleton.set_state(state)
+        setup_globals()
+        if work.source:
+            read_copies(context.config_loader, *map(Path, work.source))
+        composer = Composer(context.config_loader, sweep)
+        add_callback(context, records.RecordCallback())
+        gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
+    except Exception:
+        for todo in todos:
+            _fail(todo)
+        return 1
+
+    def stoppable(config: Any) -> Any:
+        """An app with handlers of its own replaces these for its run."""
+        grace_s = signals.usual_grace_s(work.signal_delay_s)
+        with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
+            return task_function(config)
+
+    exit_code = 0
+    for todo in todos:
+        with _printing_to(todo.log) if todo.log else nullcontext():
+            try:
+                config = composer.compose(todo.overrides)
+                if signals.unheard and not signals.is_ignoring(config):
+                    return signals.STOPPED
+                returned = run(config, stoppable, context, todo.job_id, todo.number)
+                error = ""
+                if returned.status is not JobStatus.COMPLETED:
+                    error = "".join(traceback.format_exception(value_of(returned)))
+                    say(error)
+                write_result(todo.folder, todo.number, todo.rank, returned, error)
+            except Exception:  # of Hydra or a callback, or the result cannot be pickled
+                error = "see the traceback"
+                _fail(todo)
+        exit_code = exit_code or int(bool(error))
+    return exit_code
+
+
+def _fail(todo: Todo) -> None:
+    error = traceback.format_exc()
+    say(error)
+    todo.end(error)
+
+
+def _take_share(job: JobEnvironment) -> None:
+    """Leave this process its rank's share of the node's GPUs and CPUs, and the look of a job's only rank.
+
+    GPUs go by the variables of their libraries, as with `srun --gpus-per-task`; ranks share one if they
+    are more than the GPUs. CPUs go by the affinity mask, where that is the job's and nobody else's.
+    """
+    here = -(-job.num_tasks // job.num_nodes)
+    place = job.local_rank % here
+    if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
+        for name in VISIBLE_GPUS:
+            if devices := [device for device in os.environ.get(name, "").split(",") if device]:
+                os.environ[name] = ",".join(_share(devices, place, here))
+    cpus, of_job = sorted(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", here))
+    if len(cpus) == of_job:
+        os.sched_setaffinity(0, _share(cpus, place, here))
+    # Numerical libraries start a thread for each core that they see.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(of_job // here, 1)))
+    for value, names in ALONE.items():
+        os.environ.update({name: value for name in names if name in os.environ})
+
+
+def _share(things: list[Any], place: int, places: int) -> list[Any]:
+    """Those of ``things`` that belong to ``place``: one at least."""
+    first = place * len(things) // places
+    return things[first : max((place + 1) * len(things) // places, first + 1)]
+
+
+@contextmanager
+def _printing_to(path: Path) -> Iterator[None]:
+    """Append to ``path`` what the block, and what it starts, prints."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, descriptor in enumerate(before, 1):
+            os.dup2(descriptor, number)
+            os.close(descriptor)

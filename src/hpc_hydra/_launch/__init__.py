@@ -1,0 +1,1 @@
+"""What submits runs and waits for them."""

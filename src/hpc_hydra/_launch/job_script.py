@@ -1,0 +1,185 @@
+"""submitit's Slurm executor, with job scripts from which any line can be left out.
+
+The underscore keeps Hydra, which looks for plugins at every start, from importing submitit there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from .. import _squeue as squeue
+from .._paths import repository_of
+from .._source import Source
+
+log = logging.getLogger(__name__)
+
+# Of the job in which this process runs, as far as it is in one: no business of the jobs that it submits.
+JOBS_OWN = re.compile(
+    r"(SLURM_(?!CONF)|SRUN_|SUBMITIT_|PMIX?_|(CUDA|HIP|ROCR)_VISIBLE_DEVICES$|GPU_DEVICE)"
+)
+
+# What sbatch says when its controller is down or busy; in the last two cases it may have taken the job.
+AWAY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
+TRY_FOR_S = 600
+# Of the job script. What fails before the runs begin ends the job, with the reason in its log, and in a
+# file, from which the waiting process has it sooner than from Slurm.
+GUARD = """\
+# until the runs begin
+not_begun=%(folder)s/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_not_begun
+rm -f "$not_begun"
+refuse() { trap - EXIT; echo "$1" | tee "$not_begun" >&2; exit 1; }
+on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
+trap 'test $? = 0 || test -n "${begun:-}" || refuse "the setup commands ended the job"' EXIT
+trap 'trap - EXIT; exit 143' TERM
+# not in the files that they source
+test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || on_error $code $LINENO' ERR"""
+CHECKS = """\
+test -d "$SLURM_SUBMIT_DIR" || refuse "the working directory is gone: $SLURM_SUBMIT_DIR"
+%(python)s -c %(check)s hpc_hydra %(package)s || refuse %(lacking)s
+begun=yes
+trap - TERM
+test -z "${BASH_VERSION:-}" || trap - ERR"""
+CHECK = (
+    "import importlib.util, sys; lacking = [name for name in sys.argv[1:] if not "
+    'importlib.util.find_spec(name)]; sys.exit("no package " + ", ".join(lacking) if lacking else 0)'
+)
+
+
+class Refused(Exception):
+    """Slurm did not take a job; the text is sbatch's."""
+
+
+class SlurmExecutor(submitit.SlurmExecutor):
+    """What differs from submitit's: a parameter that is None has no line in the job script, and
+    `setup` may begin with the script's own first line."""
+
+    def __init__(
+        self, folder: str, max_num_timeout: int, python: str | None, **parameters: Any
+    ) -> None:
+        """``parameters`` have the launcher's names."""
+        super().__init__(folder, max_num_timeout, python=python)
+        if parameters["mem_gb"] is None:
+            del parameters["mem_gb"]
+        parameters["exclusive"] = parameters["exclusive"] or None
+        # submitit's own wckey, "submitit", is unknown to a cluster that checks wckeys.
+        self.update_parameters(wckey=None, **self._convert_parameters(parameters))
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Whether there is an srun here, the launcher has checked; a job script can be written without."""
+        return 2
+
+    def _num_tasks(self) -> int:
+        """Ranks of a job: what srun is told, then what the job asks for."""
+        if not self.parameters["use_srun"]:
+            return 1
+        for argument in self.parameters["srun_args"] or []:
+            if argument.startswith("--ntasks="):
+                return int(argument.partition("=")[2])
+        if ntasks := self.parameters["additional_parameters"].get("ntasks"):
+            return int(ntasks)
+        return (self.parameters["nodes"] or 1) * (self.parameters["ntasks_per_node"] or 1)
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        lines = super()._make_submission_file_text(command, uid).split("\n")
+        for name, value in self.parameters["additional_parameters"].items():
+            if value is None:
+                lines.remove(f"#SBATCH --{name.replace('_', '-')}=None")
+        setup = self.parameters["setup"] or [""]
+        if setup[0].startswith("#!"):
+            lines.remove(setup[0])
+            lines[0] = setup[0]
+        return "\n".join(lines)
+
+    def submit_jobs(self, command: str, jobs: int, parallel: int, script: Path) -> str:
+        """Submit an array of ``jobs`` that execute ``command``, of which ``parallel`` run at a time;
+        return its id. While Slurm's controller is away, go on trying for some minutes.
+
+        Args:
+            script: where to write the job script; `job_of` knows the job by it.
+
+        Raises:
+            Refused: Slurm did not take it.
+        """
+        self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
+        script.write_text(self._make_submission_file_text(command, ""))
+        environment = dict(os.environ)
+        if "SLURM_JOB_ID" in environment:
+            environment = {
+                name: environment[name] for name in environment if not JOBS_OWN.match(name)
+            }
+        deadline = time.monotonic() + TRY_FOR_S
+        while True:
+            done = subprocess.run(
+                ["sbatch", script], env=environment, capture_output=True, text=True,
+                start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
+            )  # fmt: skip
+            if done.returncode == 0:
+                return self._get_job_id_from_submission_command(done.stdout)
+            error = done.stderr.strip() or f"sbatch ended with exit code {done.returncode}"
+            if not AWAY.search(error):
+                script.unlink()
+                raise Refused(error)
+            log.warning("%s; trying again (Ctrl-C twice: give up)", error)
+            time.sleep(5)  # what the controller still has before it is visible then
+            _, job_id = job_of(script)
+            if job_id:
+                return job_id
+            if time.monotonic() > deadline:
+                raise Refused(error)
+
+
+def guarded(setup: Sequence[str], folder: str, python: str, source: Source) -> list[str]:
+    """The lines of ``setup``, with what ends the job if one of them fails, or if the runs cannot begin.
+
+    Args:
+        folder: that of the jobs.
+        python: the shell command that starts the Python of the runs.
+        source: of the app whose package that Python should have.
+    """
+    shebang = [line for line in setup[:1] if line.startswith("#!")]
+    package = source.package.partition(".")[0]
+    project = source.root and repository_of(source.root / package)
+    needed = f"-e {shlex.quote(str(project))}" if package else "hpc-hydra"
+    lacking = (
+        f"{python} does not start, or lacks what the runs need. On a login node: "
+        f"{python} -m pip install {needed}"
+    )
+    before = GUARD % {"folder": shlex.quote(folder)}
+    after = CHECKS % {
+        "python": python,
+        "check": shlex.quote(CHECK),
+        "package": shlex.quote(package) if package else "",
+        "lacking": shlex.quote(lacking),
+    }
+    return [*shebang, before, *setup[len(shebang) :], after]
+
+
+def job_of(script: Path) -> tuple[bool, str | None]:
+    """Whether Slurm answers, and the id of the job that it took with this ``script``, if it did."""
+    answer = squeue.ask(f"--user={os.geteuid()}", "--states=all", "--format=%F %o")
+    pairs = (line.partition(" ") for line in (answer or "").splitlines())
+    jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
+    return answer is not None, jobs[0] if jobs else None
+
+
+def max_jobs_per_array() -> int:
+    """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
+    try:
+        answer = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        answer = ""
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+    return max(int(size[1]) - 1 if size else 1000, 1)

@@ -1,0 +1,326 @@
+"""What our launchers have in common: quick submission, records, and no result lost.
+
+What differs from the stock ones: all runs of a submission share one file of what they have in common; a job may
+hold several runs; a failed run fails its job, and leaves the results of the others alone; a sweep that
+is under way can be waited for again, and one that has ended goes on with what is not complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
+
+from .. import _records as records
+from .._files import locked, writable_by_all
+from .._job.submission import KILLED, Result, Run, Work, log_path, result_path, write_result
+from .._overrides import typed_overrides
+from .._source import Source
+from .._table import print_table
+
+if TYPE_CHECKING:
+    from .waiting import Watch
+
+log = logging.getLogger(__name__)
+
+
+class Launcher(stock.BaseSubmititLauncher):
+    """Submits, waits, records and tells; where jobs go, its subclasses know."""
+
+    directory: Path  # of the sweep
+    folder: Path  # of its jobs
+    _CANCEL: str  # command that ends jobs
+    _copy: Path | None = None  # of the source
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Submit a run for each list of overrides, wait for them and print the sweep's table.
+
+        The ``return_value`` of a run that did not complete raises RunFailed.
+        """
+        assert self.config is not None and self.task_function is not None
+        self.source = Source(self.task_function)
+        self.directory = Path(self.config.hydra.sweep.dir).absolute()
+        self.folder = Path(self.params["submitit_folder"]).absolute()
+        records.refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
+        self._check()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if "mode" in self.config.hydra.sweep:
+            self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
+        if initial_job_idx == 0:
+            self._warn_of_others()
+        runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
+        log.info("runs: %d, outputs in %s", len(runs), self.directory)
+        try:
+            with _interrupt_deferred():
+                self._submit_what_is_left(runs)
+            if not self.params["wait"]:
+                print(self._how_to_go_on(runs), file=sys.stderr)
+                return [JobReturn(run.overrides, status=JobStatus.COMPLETED) for run in runs]
+            return self._wait(runs)
+        except KeyboardInterrupt:
+            self._on_interrupt(runs)
+            sys.exit(130)
+        except PermissionError as error:
+            raise records.LauncherError(str(error)) from error
+
+    def _check(self) -> None:
+        assert self.config is not None
+        sweeper = self.config.hydra.runtime.choices["hydra/sweeper"]
+        if not self.params["wait"] and sweeper not in ("hpc", "basic"):
+            raise records.LauncherError(
+                f"hydra.launcher.wait=false: the sweeper {sweeper} needs the results of its runs"
+            )
+
+    def _warn_of_others(self) -> None:
+        if folders := shlex.join(map(str, writable_by_all(self.folder, self.directory))):
+            log.warning(
+                "everyone can write to %s, and put there what your jobs would execute. To end that: "
+                "chmod o-w %s (or chmod +t, if others are to make files there)", folders, folders,
+            )  # fmt: skip
+
+    # --- submission ------------------------------------------------------------------------------
+
+    def _submit_what_is_left(self, runs: list[Run]) -> None:
+        """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
+        have ended without completing."""
+        try:
+            with locked(self.folder / "lock"):
+                if left := self._take_over(runs):
+                    self._record(runs)
+                    self._submit(left, runs)
+        except BlockingIOError as error:
+            raise records.LauncherError(
+                f"another command is submitting the runs of {self.directory}: repeat this in a moment"
+            ) from error
+
+    def _take_over(self, runs: list[Run]) -> list[Run]:
+        """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
+        assert self.config is not None
+        overrides = typed_overrides(self.config)
+        records.refuse_another_sweep(self.directory, overrides, map(asdict, runs))
+        sweep = records.read(self.directory / records.SWEEP)
+        recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        for run in runs:
+            vars(run).update(recorded.get(run.number, {}))
+        self._adopt(runs)
+        there = {entry.name for entry in os.scandir(self.folder)}
+        left = []
+        for run in runs:
+            if run.number not in recorded or not self._is_complete(run, there):
+                left.append(run)
+        if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
+            under_way = self._under_way()
+            left = [run for run in left if run.job_id not in under_way]
+        for run in left:
+            for rank in range(run.ranks):
+                for completed in (True, False):
+                    result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
+            run.job_id = run.log = None
+        if len(left) < len(runs):
+            log.info("%d to submit, the others are complete or under way", len(left))
+        return left
+
+    def _is_complete(self, run: Run, there: set[str]) -> bool:
+        paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
+        if all(path.name in there for path in paths):
+            return True
+        record = records.read(self.directory / str(run.number) / records.RUN)
+        if run.ranks > 1 or record.get("state") != "COMPLETED":
+            return False
+        returned = JobReturn(run.overrides, status=JobStatus.COMPLETED)
+        returned.return_value = record["result"]
+        write_result(self.folder, run.number, 0, returned)
+        return True
+
+    def _adopt(self, runs: list[Run]) -> None:
+        """Give ``runs`` the jobs that are theirs, though no record says so."""
+
+    @abstractmethod
+    def _under_way(self) -> set[str]:
+        """The jobs that may still give a result."""
+
+    @abstractmethod
+    def _submit(self, left: list[Run], runs: list[Run]) -> None:
+        """Submit jobs for the runs that are ``left``, and record ``runs``."""
+
+    def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
+        assert self.config is not None
+        overrides = typed_overrides(self.config)
+        rows = map(asdict, runs)
+        records.record_sweep(self.directory, self._EXECUTOR, overrides, rows, submission)
+
+    @staticmethod
+    def _command(python: str, submission: Path, first_job: int) -> str:
+        """The shell command of the jobs whose array begins with job ``first_job`` of the submission."""
+        module = "hpc_hydra._job.supervisor"
+        return f"{python} -u -m {module} {shlex.quote(str(submission))} {first_job}"
+
+    def _prepare(
+        self, jobs: list[list[Run]], runs: list[Run], shared: bool, **parameters: Any
+    ) -> Path:
+        """Write what ``jobs`` have to do and what they need for it; return that file."""
+        import cloudpickle
+
+        number = len(list(self.folder.glob("submission_*.pkl")))
+        path = self.folder / f"submission_{number}.pkl"
+        submission = {
+            "submission": number,
+            "command": shlex.join(sys.orig_argv),
+            "start": records.now(),
+            "source": None,
+            **records.submission_record(self.source, self.folder, path.stem),
+        }
+        if submission["git_diff"]:
+            submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
+        if self.params["copy_source"] and self.source.files():
+            self._copy = records.claim(self.directory / "source")
+            self.source.copy(self._copy)
+            submission["source"] = self._copy.name
+        for job in jobs:
+            for run in job:
+                run.submission = number
+        self._record(runs, submission)
+        work = Work(
+            sweep_dir=str(self.directory),
+            jobs=[[(run.number, run.overrides) for run in job] for job in jobs],
+            shared=shared,
+            timeout_min=self.params["timeout_min"],
+            source=(str(self.source.root), str(self._copy)) if self._copy else None,
+            origin={
+                name: submission[name]
+                for name in ("submission", "source", "git_commit", "git_diff")
+            },
+            **parameters,
+        )
+        common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())
+        work.write(path, cloudpickle.dumps(common))
+        return path
+
+    def _python_path(self) -> str:
+        before = os.environ.get("PYTHONPATH")
+        return os.pathsep.join(str(path) for path in (self._copy, before) if path)
+
+    def _assign(self, job: list[Run], job_id: str, shared: bool, ranks: int) -> None:
+        alone = len(job) == 1 and not shared
+        for run in job:
+            path = log_path(self.folder, job_id, run.number, 0, alone)
+            run.job_id, run.ranks = job_id, 1 if shared else ranks
+            run.log = os.path.relpath(path, self.directory)
+
+    # --- waiting ---------------------------------------------------------------------------------
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from .waiting import View, Watch, wait
+
+        watch = Watch(runs, self.folder)
+        try:
+            with View(len(runs)) as view:
+                wait(watch, view, self._end_of, self._give_up)
+        except OSError as error:
+            raise records.LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
+        returns = [self._result(run, watch) for run in runs]
+        pairs = zip(runs, returns, strict=True)
+        if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
+            self._explain(killed)
+        print_table(self.directory)
+        failed = [result for result in returns if result.status is JobStatus.FAILED]
+        for result in failed:
+            result._return_value = records.RunFailed(
+                f"{len(failed)} of {len(returns)} runs did not complete, see the table above."
+            )
+        return returns
+
+    def _result(self, run: Run, watch: Watch) -> Result:
+        if error := watch.given_up.get(run.number):
+            return Result(run.overrides, [], error)
+        try:
+            return Result(run.overrides, watch.results.get(run.number, []))
+        except PermissionError:  # somebody else's
+            raise
+        except Exception as error:
+            log.warning("run %d: no result but that of run.json: %s", run.number, error)
+            record = records.read(self.directory / str(run.number) / records.RUN)
+            completed = record.get("state") == "COMPLETED"
+            result = Result(run.overrides, [], "" if completed else str(error))
+            result._return_value = record.get("result")
+            return result
+
+    def _give_up(self, run: Run, reason: str) -> str:
+        """Record that a job has ended without a result; return why, as far as it is known."""
+        log_file = self.directory / (run.log or "")
+        text = log_file.read_text(errors="replace").strip() if log_file.is_file() else ""
+        last_line = text.rpartition("\n")[2]
+        if last_line and last_line not in reason:
+            reason += f"; its log ends with: {last_line}"
+        directory = self.directory / str(run.number)
+        try:
+            records.record_end(directory, run.overrides, str(run.job_id), reason)
+        except OSError as error:
+            log.warning("run %d: no record of its end: %s", run.number, error)
+        return reason
+
+    def _explain(self, killed: list[Run]) -> None:
+        """Record what else is known of why these ended."""
+
+    @abstractmethod
+    def _end_of(self, job_id: str) -> str | None:
+        """Why a job will give no more results; None if it may."""
+
+    @abstractmethod
+    def _on_interrupt(self, runs: list[Run]) -> None: ...
+
+    def _how_to_go_on(self, runs: list[Run]) -> str:
+        look = f"hpc status {shlex.quote(str(self.directory))}"
+        again = [
+            word for word in sys.orig_argv
+            if word != "hydra.launcher.wait=false" and not word.startswith("hydra.sweep.dir=")
+        ]  # fmt: skip
+        jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
+        return (
+            f"\nThe jobs go on. Look at them with\n    {look}\n"
+            f"Wait for them, or submit what did not complete, with\n    {shlex.join(again)} {self._sweep_dir()}\n"
+            f"Cancel them with\n    {self._CANCEL} {' '.join(jobs)}"
+        )
+
+    def _sweep_dir(self) -> str:
+        """The override that chooses this sweep's directory, for the shell."""
+        directory = str(self.directory)
+        if not re.fullmatch(r"[\w./+-]+", directory):
+            directory = QuotedString(directory, Quote.single).with_quotes()
+        return shlex.quote(f"hydra.sweep.dir={directory}")
+
+
+@contextmanager
+def _interrupt_deferred() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block, when what was submitted is recorded; a second one
+    at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if received:
+        raise KeyboardInterrupt

@@ -1,0 +1,104 @@
+"""Sweeps on this machine, for want of a cluster."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from .. import _records as records
+from .. import _signals as signals
+from .._job.submission import Run
+from .launcher import Launcher
+
+
+class LocalLauncher(Launcher):
+    """Runs on this machine, with no more processes than cores: each works off its share of the runs."""
+
+    _EXECUTOR = "local"
+    _CANCEL = "kill"
+    _started = False
+    _asked = 0.0
+    _alive: set[str]
+
+    def _check(self) -> None:
+        super()._check()
+        if self.params["nodes"] > 1:
+            raise records.LauncherError("hydra.launcher.nodes: this machine is one node")
+
+    def _submit(self, left: list[Run], runs: list[Run]) -> None:
+        from submitit.local.local import start_controller
+
+        cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
+        places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
+        jobs = [left[place::places] for place in range(min(places, len(left)))]
+        submission = self._prepare(
+            jobs, runs, False, use_srun=True, ranks=ranks, max_num_timeout=3, signal_delay_s=30
+        )
+        variables = {
+            "PYTHONPATH": self._python_path(),
+            # Numerical libraries start a thread for each core of the machine unless told otherwise.
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cpus)),
+        }
+        environment = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        self._started = True
+        # Ctrl-C is for the waiting process: what it starts inherits that it is ignored.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for number, job in enumerate(jobs):
+                command = self._command(shlex.quote(sys.executable), submission, number)
+                process = start_controller(
+                    self.folder,
+                    f"{shlex.join(environment)} {command}",
+                    tasks_per_node=ranks,
+                    cuda_devices=",".join(map(str, range(self.params["gpus_per_node"] or 0))),
+                    timeout_min=self.params["timeout_min"],
+                    stderr_to_stdout=self.params["stderr_to_stdout"],
+                )
+                self._assign(job, str(process.pid), False, ranks)
+                self._record(runs)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        # Until it is asked; the last answer is about the batch before.
+        self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
+
+    def _under_way(self) -> set[str]:
+        host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
+        if host != socket.gethostname():
+            raise records.LauncherError(
+                f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
+                'them is left there, remove "host" from sweep.json'
+            )
+        ps = ["ps", "-ww", "-A", "-o", "pid=,args="]
+        shown = subprocess.run(ps, capture_output=True, text=True)
+        lines = (line.split(maxsplit=1) for line in shown.stdout.splitlines())
+        controller = f"submitit.local._local {self.folder}"
+        return {pid for pid, command in lines if command.endswith(controller)}
+
+    def _end_of(self, job_id: str) -> str | None:
+        if time.monotonic() > self._asked + 1:
+            self._asked, self._alive = time.monotonic(), self._under_way()
+        return None if job_id in self._alive else "its process has ended"
+
+    def _on_interrupt(self, runs: list[Run]) -> None:
+        if not self._started:
+            print(self._how_to_go_on(runs), file=sys.stderr)
+            return
+        processes = self._under_way()
+        print("\nStopping the runs; they save what they can.", file=sys.stderr)
+        for process in processes:
+            os.kill(int(process), signal.SIGTERM)  # submitit passes it on
+        deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
+        while time.monotonic() < deadline and self._under_way():
+            time.sleep(0.2)
+        if self._under_way():
+            kill = f"pkill -KILL -f {shlex.quote(str(self.folder))}"
+            print(f"Some go on; end them with\n    {kill}", file=sys.stderr)
+        print(
+            f"To go on from there, repeat the command with\n    {self._sweep_dir()}",
+            file=sys.stderr,
+        )

@@ -1,0 +1,213 @@
+"""Sweeps on Slurm: job arrays, whose elements have one run each or several."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from .. import _records as records
+from .. import _squeue as squeue
+from .._files import open_own
+from .._job.submission import Result, Run, Work
+from .._source import Source
+from .launcher import Launcher
+
+if TYPE_CHECKING:
+    from .job_script import SlurmExecutor
+
+log = logging.getLogger(__name__)
+
+SILENT = (
+    "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
+)
+
+
+class SlurmLauncher(Launcher):
+    """Submits a sweep as job arrays."""
+
+    _EXECUTOR = "slurm"
+    _CANCEL = "scancel"
+
+    def _check(self) -> None:
+        super()._check()
+        if self.params["runs_per_job"] < 1:
+            raise records.LauncherError("hydra.launcher.runs_per_job: one at least")
+        if shutil.which("sbatch") is None or shutil.which("srun") is None:
+            raise records.LauncherError(
+                "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
+                "choose +setup=local"
+            )
+        self._make_executor()
+        if self.params["python"]:
+            python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(self.params["python"])[0]))
+            if python.is_absolute() and not python.exists():
+                raise records.LauncherError(
+                    f"{python} does not exist: make the virtual environment that the jobs are to run "
+                    "in, or correct VENV_PATH in cluster.py, or hydra.launcher.python"
+                )
+            here = Path(sys.executable).parent
+            if python.is_absolute() and python.parent.resolve() != here.resolve():
+                log.warning("jobs run with %s, this command with %s", python, sys.executable)
+
+    def _make_executor(self) -> SlurmExecutor:
+        from .job_script import SlurmExecutor, guarded
+
+        folder = str(Path(self.params["submitit_folder"]).absolute())
+        if re.search(r"[%\\]", folder):
+            raise records.LauncherError(
+                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
+                "choose another directory with hydra.sweep.dir="
+            )
+        own = ("runs_per_job", "wait", "copy_source", "submitit_folder")
+        parameters = {name: value for name, value in self.params.items() if name not in own}
+        setup = list(parameters["setup"] or [])
+        if python_path := self._python_path():
+            setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
+        python = parameters["python"] or shlex.quote(sys.executable)
+        parameters["setup"] = guarded(setup, folder, python, self.source)
+        executor = SlurmExecutor(folder, **parameters)
+        if executor._num_tasks() > 1:
+            # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
+            together = self.params["runs_per_job"] == 1
+            arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
+            executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
+        return executor
+
+    def job_script(self) -> str:
+        """That of a single run, whatever the task."""
+        self.source = Source(None)
+        executor = self._make_executor()
+        command = self._command(executor.python, Path("SUBMISSION"), 0)
+        return executor._make_submission_file_text(command, "")
+
+    def _submit(self, left: list[Run], runs: list[Run]) -> None:
+        from .job_script import Refused, max_jobs_per_array
+
+        per_job = self.params["runs_per_job"]
+        jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
+        executor = self._make_executor()
+        submission = self._prepare(
+            jobs,
+            runs,
+            shared=per_job > 1,
+            use_srun=self.params["use_srun"],
+            ranks=executor._num_tasks(),
+            max_num_timeout=self.params["max_num_timeout"],
+            signal_delay_s=self.params["signal_delay_s"],
+        )
+        executor = self._make_executor()  # now with the copy of the source on its path
+        arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
+        for array in range(arrays):
+            first, end = (len(jobs) * number // arrays for number in (array, array + 1))
+            command = self._command(executor.python, submission, first)
+            parallel = max(self.params["array_parallelism"] // arrays, 1)
+            script = self.folder / f".{submission.stem}_{first}-{end}.sh"
+            try:
+                job_id = executor.submit_jobs(command, end - first, parallel, script)
+            except Refused as refusal:
+                self._on_refusal(refusal, runs)
+                return
+            self._note(jobs[first:end], job_id, per_job > 1, executor._num_tasks(), runs, script)
+
+    def _note(
+        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, runs: list[Run],
+        script: Path,
+    ) -> None:  # fmt: skip
+        """Record that ``jobs`` are the elements of array ``job_id``."""
+        for element, job in enumerate(jobs):
+            self._assign(job, f"{job_id}_{element}", shared, ranks)
+        self._record(runs)
+        script.rename(self.folder / f"{job_id}_submission.sh")
+        log.info("submitted as Slurm job %s", job_id)
+
+    def _adopt(self, runs: list[Run]) -> None:
+        """Give ``runs`` the jobs that Slurm took from a command that was killed before it noted them."""
+        from .job_script import job_of
+
+        numbered = {run.number: run for run in runs}
+        for script in self.folder.glob(".submission_*.sh"):
+            answer, job_id = job_of(script)
+            if not answer:
+                raise records.LauncherError(SILENT)
+            if job_id is None:
+                script.unlink()
+                continue
+            name, _, elements = script.stem[1:].rpartition("_")
+            with open_own(self.folder / f"{name}.pkl") as file:
+                work = Work.read(file)
+            first, end = map(int, elements.split("-"))
+            if any(number not in numbered for job in work.jobs[first:end] for number, _ in job):
+                continue  # of another batch of the sweeper
+            jobs = [[numbered[number] for number, _ in job] for job in work.jobs]
+            self._note(jobs[first:end], job_id, work.shared, work.ranks, runs, script)
+
+    def _on_refusal(self, refusal: Exception, runs: list[Run]) -> None:
+        submitted = sum(run.job_id is not None for run in runs)
+        if not submitted:
+            raise records.LauncherError(f"Slurm did not take the job: {refusal}") from refusal
+        log.error(
+            "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
+            "%s", submitted, len(runs), refusal, self._sweep_dir(),
+        )  # fmt: skip
+
+    def _under_way(self) -> set[str]:
+        states = squeue.states()
+        if states is None:
+            raise records.LauncherError(SILENT)
+        # The result of a job that has just completed may not be visible here yet.
+        return {
+            job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
+        }
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from .waiting import Queue
+
+        self._queue = Queue()
+        return super()._wait(runs)
+
+    def _end_of(self, job_id: str) -> str | None:
+        return self._queue.end_of(job_id)
+
+    def _explain(self, killed: list[Run]) -> None:
+        states, deadline = dict[str, str](), time.monotonic() + 30
+        # A job ends after its last run.
+        while not all(squeue.is_over(states.get(str(run.job_id), "")) for run in killed):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(3)
+            states = squeue.states() or {}
+        for run in killed:
+            state = states.get(str(run.job_id), "")
+            if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):
+                with suppress(OSError):
+                    records.explain(self.directory / str(run.number), state)
+
+    def _on_interrupt(self, runs: list[Run]) -> None:
+        print(self._how_to_go_on(runs), file=sys.stderr)
+
+
+def job_script(config: DictConfig) -> str:
+    """The job script of a sweep of one run.
+
+    Args:
+        config: composed with its hydra node, ``compose(…, return_hydra_config=True)``.
+
+    Raises:
+        LauncherError: such a job cannot be submitted; the message says why.
+        ValueError: the launcher of ``config`` is none of Slurm.
+    """
+    parameters: Any = OmegaConf.to_container(config.hydra.launcher, resolve=True)
+    launcher = get_class(parameters.pop("_target_"))
+    if not issubclass(launcher, SlurmLauncher):
+        raise ValueError(f"{launcher.__name__} writes no job script")
+    return launcher(**parameters).job_script()

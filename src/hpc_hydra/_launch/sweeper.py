@@ -1,0 +1,51 @@
+"""Hydra's basic sweeper, with a faster check of the runs and a plain end."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .._hydra import Composer
+from .._overrides import refuse_unknown
+from .._records import LauncherError
+
+NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
+
+
+class QuickCheck:
+    """Composes the config of each distinct choice of groups, instead of that of each run.
+
+    The plugin puts it before Hydra's class.
+    """
+
+    hydra_context: Any
+    config: Any
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Raises:
+        HydraException: what Hydra raises for the first run that cannot be composed; or what the runs
+            add with a + to parameters that know nothing of it.
+        """
+        composer = Composer(self.hydra_context.config_loader, self.config)
+        seen = set()
+        for overrides in batch:
+            composer.check(overrides)
+            added = tuple(override for override in overrides if override.startswith("+"))
+            if added not in seen:
+                seen.add(added)
+                refuse_unknown(added, composer.compose(overrides))
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed,
+        and with the system's if there is no place for its files."""
+        try:
+            return super().sweep(arguments)  # type: ignore[misc]
+        except LauncherError as error:
+            sys.exit(str(error))
+        except OSError as error:
+            if error.errno not in NO_PLACE:
+                raise
+            directory = self.config.hydra.sweep.dir
+            sys.exit(f"the sweep cannot write its files to {directory}: {error}")

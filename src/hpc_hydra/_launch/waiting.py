@@ -1,0 +1,156 @@
+"""Waiting for the runs of a sweep: what is known of them, and what is shown of that."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .. import _squeue as squeue
+from .._job.submission import Result, Run, result_path
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
+LINE_EVERY_S = 10
+QUEUE_EVERY_S = 30
+
+
+class Watch:
+    """Learns from the names of files in the folder of jobs which runs have begun and which are over."""
+
+    def __init__(self, runs: Iterable[Run], folder: Path) -> None:
+        self.folder = folder
+        self.open = {run.number: run for run in runs if run.job_id}
+        self.running: set[int] = set()
+        self.results: dict[int, list[Path]] = {}
+        self.failures: list[str] = []
+        self.refused: dict[int, str] = {}  # why, of runs whose job could not begin them
+        self.given_up: dict[int, str] = {}  # why, of runs that left no result
+        # For each rank of a run the result that it has if it completes, or fails.
+        self._names = {
+            number: [
+                [result_path(folder, number, rank, completed).name for completed in (True, False)]
+                for rank in range(run.ranks)
+            ]
+            for number, run in self.open.items()
+        }
+
+    def close(self, run: Run, error: str) -> None:
+        """Wait no longer for a run, which failed if there is an ``error``."""
+        if error:
+            last_line = error.strip().rpartition("\n")[2]
+            self.failures.append(f"run {run.number} failed: {last_line}, log: {run.log}")
+        self.running.discard(run.number)
+        del self.open[run.number]
+
+    def look(self) -> None:
+        """Look into the folder once."""
+        there = {entry.name for entry in os.scandir(self.folder)}
+        for number, run in list(self.open.items()):
+            found = [there.intersection(names) for names in self._names[number]]
+            if all(found):
+                self.results[number] = [self.folder / min(names) for names in found]
+                error = ""
+                if not all(completed in there for completed, _ in self._names[number]):
+                    try:
+                        error = Result(run.overrides, self.results[number]).error
+                    except Exception as unreadable:
+                        error = f"its result cannot be read: {unreadable}"
+                self.close(run, error)
+            elif f"{run.job_id}_not_begun" in there:
+                self.refused[number] = (self.folder / f"{run.job_id}_not_begun").read_text().strip()
+            elif (run.log or "").rpartition("/")[2] in there:
+                self.running.add(number)
+
+
+class Queue:
+    """Which jobs Slurm still has, asked every QUEUE_EVERY_S seconds."""
+
+    def __init__(self) -> None:
+        self._asked = time.monotonic()
+        self._answers: list[dict[str, str]] = []
+
+    def end_of(self, job_id: str) -> str | None:
+        """Slurm's word for the end of the job, None if it goes on.
+
+        It has ended if two answers say so: one may catch it between two states, and a network file
+        system takes its time to show the result of a job that has just ended.
+        """
+        if time.monotonic() - self._asked > QUEUE_EVERY_S:
+            answer = squeue.states()
+            # An outage of Slurm ends no sweep.
+            self._answers = [] if answer is None else [*self._answers[-1:], answer]
+            self._asked = time.monotonic()
+        states = [answer.get(job_id) for answer in self._answers]
+        if len(states) < 2 or not all(map(squeue.is_over, states)):
+            return None
+        return states[-1] or states[0] or "no longer in Slurm's queue"
+
+
+class View:
+    """On a terminal a bar, below the failures; elsewhere now and then a line in the log."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            BarColumn(30),
+            TextColumn("{task.completed:.0f} of {task.total}: {task.description}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(stderr=True), auto_refresh=False, transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total)
+        self._told = 0  # failures
+        self._written = ("", 0.0)
+
+    def __enter__(self) -> View:
+        if self._bar.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def show(self, watch: Watch) -> None:
+        """Show how far the sweep is."""
+        failed, running = len(watch.failures), len(watch.running)
+        over = len(watch.results) + len(watch.given_up)
+        pending = len(watch.open) - running
+        line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
+        before, at = self._written
+        if self._bar.console.is_terminal:
+            for failure in watch.failures[self._told :]:
+                self._bar.console.print(failure, style="red", markup=False, highlight=False)
+            self._told = failed
+            self._bar.update(self._task, completed=over, description=line, refresh=True)
+        elif line != before and time.monotonic() > at + LINE_EVERY_S:
+            log.info(line)
+            self._written = line, time.monotonic()
+
+
+def wait(
+    watch: Watch,
+    view: View,
+    end_of: Callable[[str], str | None],
+    give_up: Callable[[Run, str], str],
+) -> None:
+    """Until all runs of ``watch`` are over. One whose job has ended without a result, for the reason
+    that ``end_of`` gives, is given up; ``give_up`` records that, and says what is known of it."""
+    while True:
+        began = time.process_time()  # by the clock it may be much longer, on a busy login node
+        # Asked before the look: then what a job left at its end is seen.
+        ends = {number: end_of(str(run.job_id)) for number, run in watch.open.items()}
+        watch.look()
+        for number, run in list(watch.open.items()):
+            if reason := watch.refused.get(number) or ends[number]:
+                watch.given_up[number] = give_up(run, reason)
+                watch.close(run, watch.given_up[number])
+        view.show(watch)
+        if not watch.open:
+            return
+        time.sleep(max(LOOK_EVERY_S, (time.process_time() - began) / SHARE_OF_CORE))

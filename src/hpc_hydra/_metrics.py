@@ -1,0 +1,140 @@
+"""Metrics of a run, in a file: tables, plots, and W&B after a kill, read them from there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import operator
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ._ranks import rank
+
+log = logging.getLogger(__name__)
+
+FILE = "metrics.jsonl"
+
+#: Where the run under way keeps its files; None: there is no run.
+directory: Path | None = None
+#: Called with the metrics and the step, after the file.
+listeners: list[Callable[[Mapping[str, Any], int], None]] = []
+#: How many lines could not be written since the process began.
+unwritten = 0
+
+_warned: set[str] = set()
+
+
+def log_metrics(
+    metrics: Mapping[str, Any], step: int, output_dir: str | Path | None = None
+) -> None:
+    """Append ``metrics`` to the run's `metrics.jsonl`, and tell W&B the same if it is on.
+
+    To be called on every rank: only the first one writes. A step that a resumed run repeats stands for
+    the earlier one. What is no number, an image for instance, goes to W&B alone. A file that cannot be
+    written costs a warning.
+
+    Args:
+        metrics: a number for each name, also as a scalar of NumPy or PyTorch.
+        step: where on the axis; it goes on in a resumed run.
+        output_dir: of the run; by default that of the run under way. Without one, there is no file.
+
+    Raises:
+        TypeError: ``step`` is no integer.
+    """
+    global unwritten
+    try:
+        step = operator.index(step)
+    except TypeError:
+        raise TypeError(f"log_metrics(metrics, step): the step is no integer: {step!r}") from None
+    if rank() > 0:
+        return
+    told = {str(name): plain(value) for name, value in metrics.items()}
+    numbers = {name: _strict(value) for name, value in told.items() if _is_number(value)}
+    folder = output_dir if output_dir is not None else directory
+    if folder is not None and numbers:
+        line = {"step": step, "time": round(time.time(), 3), "values": numbers}
+        try:
+            _append(Path(folder, FILE), json.dumps(line, allow_nan=False).encode() + b"\n")
+        except OSError as error:
+            unwritten += 1
+            _warn(f"step {step} is not written", error)
+    for listener in list(listeners):
+        try:
+            listener(told, step)
+        except Exception as error:
+            _warn(f"step {step} is not taken", error)
+
+
+def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
+    """The metrics of a run by step, in ascending order; of a metric that comes again at a step the last.
+
+    Lines that are cut short, or are no metrics, are passed over. Without the file there are none.
+
+    Args:
+        path: the run's directory, or its `metrics.jsonl`.
+
+    Raises:
+        OSError: the file is there, but cannot be read.
+    """
+    path = Path(path)
+    try:
+        content = (path / FILE if path.is_dir() else path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found: dict[int, dict[str, float]] = {}
+    for line in content.split(b"\n"):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            record = json.loads(line)
+            values = {name: _loose(value) for name, value in record["values"].items()}
+            found.setdefault(operator.index(record["step"]), {}).update(values)
+    return dict(sorted(found.items()))
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy, PyTorch and the like as a number of Python; anything else as it is."""
+    try:
+        number = value.item()
+    except Exception:  # there is no such method, or it has more than one element
+        return value
+    return number if _is_number(number) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
+def _strict(number: Any) -> Any:
+    """JSON has no NaN and no Infinity: they are strings, as in protobuf's JSON."""
+    strange = isinstance(number, float) and not math.isfinite(number)
+    return json.dumps(float(number)) if strange else number
+
+
+def _loose(value: Any) -> Any:
+    if value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    if not _is_number(value):
+        raise ValueError(f"no number: {value!r}")
+    return value
+
+
+def _append(path: Path, line: bytes) -> None:
+    # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
+    with path.open("ab+", buffering=0) as file:
+        if end := file.seek(0, os.SEEK_END):
+            file.seek(end - 1)
+            if file.read(1) != b"\n":  # its writer was killed
+                line = b"\n" + line
+        if file.write(line) < len(line):
+            raise OSError(f"no room for all of a line in {path}")
+
+
+def _warn(what: str, error: Exception) -> None:
+    cause = f"{type(error).__name__}: {error}"
+    if cause not in _warned:  # the same befalls each step
+        _warned.add(cause)
+        log.warning("%s: %s", what, cause)

@@ -1,0 +1,83 @@
+"""The overrides of a command line: completed, checked, recorded and shown."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.utils import filter_overrides
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+
+def with_multirun(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with ``--multirun`` at the end if it stands anywhere or a preset is chosen.
+
+    The preset sets hydra.mode, too; but Hydra 1.3 learns that only from a faultless command line, and
+    would complain of a missing ``--multirun`` instead of the fault; Hydra 1.4 does not learn it.
+
+    Raises:
+        SystemExit: the command line sweeps over ``setup``. One sweep has one launcher: the default
+            one, which would run everything on this machine.
+    """
+    setups = [each for each in _parsed(arguments) if each.key_or_group == "setup"]
+    if setups and setups[0].is_sweep_override():
+        sys.exit("setup: a command line has one preset. Type the command once for each of them.")
+    others = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    options = [argument for argument in others if argument.startswith("-")]  # --help, --cfg, ...
+    if len(others) < len(arguments) or (setups and not options):
+        return [*others, "--multirun"]
+    return others
+
+
+def _parsed(arguments: Iterable[str]) -> Iterator[Override]:
+    parser = OverridesParser.create()
+    for argument in arguments:
+        try:
+            yield parser.parse_override(argument)
+        except HydraException:  # an option, or an error that Hydra itself will explain
+            continue
+
+
+def refuse_unknown(overrides: Iterable[str], config: DictConfig) -> None:
+    """Refuse what a ``+`` adds to the parameters of a `_target_` in ``config`` that it does not have.
+
+    Hydra suggests the + for any unknown name; ignored, it would make runs that only look different.
+
+    Raises:
+        ConfigCompositionException: it names all of them.
+    """
+    faults = []
+    for override in _parsed(overrides):
+        parent, _, name = override.key_or_group.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        added = override.type in (OverrideType.ADD, OverrideType.FORCE_ADD)
+        if not added or not isinstance(node, DictConfig) or "_target_" not in node:
+            continue
+        target: Any = get_object(str(node._target_))
+        parameters = inspect.signature(target).parameters
+        known = {*parameters, *getattr(OmegaConf.get_type(node), "__dataclass_fields__", ())}
+        open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+        # A group such as +setup=NAME fills another node than that of its name.
+        if name in node and name not in known and not open_ended:
+            faults.append(f"{target.__name__}() has no parameter {name}: {override.input_line}")
+    if faults:
+        raise ConfigCompositionException("\n".join(faults))
+
+
+def typed_overrides(config: DictConfig) -> list[str]:
+    """The overrides of a run or a sweep: not what ``${oc.env:TOKEN}`` in them stands for, as `list` of
+    them would have it."""
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    return list(overrides)
+
+
+def shown(overrides: Sequence[str]) -> str:
+    """Overrides without Hydra's own and the preset."""
+    own = filter_overrides(overrides)
+    return " ".join(override for override in own if not override.startswith("+setup="))

@@ -1,0 +1,214 @@
+"""What a run does when Slurm signals it: it stops where it can, or it goes on.
+
+Slurm sends USR2 some time before the time limit (`hydra.launcher.signal_delay_s`), and TERM, after
+CONT, when it preempts or cancels a job.
+
+`stopping`
+    A signal only sets a flag. The task asks `stop_requested` where it can be interrupted, saves and
+    returns; then the launcher puts the job back into the queue, and the run goes on from its checkpoint,
+    in the same directory. If the task does not return in time, that happens before Slurm's deadline
+    without it, and what it did since its last checkpoint is lost. Under the stock launchers it happens
+    at once, by a handler of submitit's.
+
+`ignoring`
+    A signal does nothing as long as the run lasts.
+
+Handlers that a library installed before the run are called all the same, those that it installs
+during the run are its own, and after the run all are as they were before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+# submitit lets a site choose another signal for the warning.
+WARNING = signal.Signals["SIG" + os.environ.get("SUBMITIT_PREEMPT_SIGNAL", "USR2")]
+# A process that is about to end has nothing left to save, and would be taken for a failed job.
+atexit.register(signal.signal, WARNING, signal.SIG_IGN)
+SIGNALS = {
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, WARNING
+}  # fmt: skip
+
+# Requeueing takes a few seconds. Slurm's default KillWait is 30 s, and nothing in the job tells it.
+HAND_OVER_S = 10
+TERM_GRACE_S = 20
+
+STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL of sysexits.h
+
+#: Whether a supervisor watches this process, and requeues the job.
+supervised = False
+#: Signals that came while no run was there to hear them.
+unheard: list[int] = []
+#: Called with the signal's name before a run that was stopped leaves its process.
+before_hand_over: list[Callable[[str], None]] = []
+
+_current: _StopRequest | None = None
+
+
+def stop_requested() -> bool:
+    """Whether Slurm asked this run to stop. After a True, save a checkpoint and return.
+
+    What the task then returns is dropped, since the run is not over. Always False outside of
+    `stopping`, in a notebook for instance.
+    """
+    return _current is not None and _current.tell()
+
+
+@contextmanager
+def ignoring(*numbers: signal.Signals) -> Iterator[None]:
+    """Let the signals ``numbers`` pass inside of the block, by default all that Slurm, its users and its
+    sites send; put the handlers back after it. In the main thread only, like `signal.signal`."""
+    with _handlers(dict.fromkeys(numbers or SIGNALS, signal.SIG_IGN)):
+        yield
+
+
+@contextmanager
+def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
+    """Let signals ask the run inside of the block to stop; put the handlers back after it.
+
+    In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
+    SystemExit. A block inside of another one takes its place.
+
+    Args:
+        grace_s: for each signal the seconds that the run has to return after it.
+    """
+    global _current
+    if "SUBMITIT_EXECUTOR" in os.environ and not supervised:
+        yield  # the stock launchers' own handler requeues, at once
+        return
+    outer = _current
+    with _StopRequest(grace_s) as _current:
+        try:
+            if unheard:
+                _current.hand_over(signal.Signals(unheard[0]))
+            yield
+            if _current.told and _current.signal:
+                _current.hand_over(_current.signal)
+        except KeyboardInterrupt:
+            _leave("SIGINT")
+            raise
+        finally:
+            _current = outer
+
+
+def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:
+    """Seconds in which Slurm will not yet kill a run.
+
+    Args:
+        warning_s: between the warning and the time limit: `hydra.launcher.signal_delay_s`.
+    """
+    grace_s = dict.fromkeys(SIGNALS - {signal.SIGCONT}, float(TERM_GRACE_S))
+    return grace_s | {WARNING: max(warning_s - HAND_OVER_S, 0)}
+
+
+def is_ignoring(config: Mapping[str, Any]) -> bool:
+    """Whether a run of ``config`` goes on whatever it is sent: by convention its ``signal_policy``."""
+    policy = config.get("signal_policy") if "signal_policy" in config else None
+    return getattr(policy, "value", policy) == "ignore"
+
+
+@contextmanager
+def _handlers(handlers: Mapping[signal.Signals, Any]) -> Iterator[dict[signal.Signals, Any]]:
+    """Install ``handlers``, yield those that stood before, and put these back."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: not installed from Python, so not ours to restore
+                signal.signal(number, handler)
+
+
+def _leave(reason: str) -> None:
+    for callback in list(before_hand_over):  # they take themselves out
+        try:
+            callback(reason)
+        except Exception:
+            log.warning("%s failed", callback, exc_info=True)
+
+
+class _StopRequest:
+    """The flag that a signal sets, and a thread that hands the job over if nobody heeds it.
+
+    The thread learns of signals through a pipe (`signal.set_wakeup_fd`), which the interpreter
+    writes to even while the main thread is inside of a long C call and runs no Python handler.
+    """
+
+    def __init__(self, grace_s: Mapping[signal.Signals, float]) -> None:
+        self.grace_s = grace_s
+        self.signal: signal.Signals | None = None
+        self.told = False
+        self._handing_over = threading.Lock()
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _StopRequest:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        # CONT keeps its handler, but one that the task installs is taken away again.
+        handlers = {signal.SIGCONT: signal.getsignal(signal.SIGCONT) or signal.SIG_DFL}
+        self._installed = _handlers(handlers | dict.fromkeys(self.grace_s, self._on_signal))
+        self._before = self._installed.__enter__()
+        self._thread = threading.Thread(target=self._keep_deadline, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._installed.__exit__(None, None, None)
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._writer)  # ends the thread
+        self._thread.join(timeout=1)
+
+    def tell(self) -> bool:
+        self.told = self.told or self.signal is not None
+        return self.told
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
+        os.write(self._writer, bytes([number]))
+        self.signal = self.signal or signal.Signals(number)
+        before = self._before.get(signal.Signals(number))
+        while isinstance(owner := getattr(before, "__self__", None), _StopRequest):
+            before = owner._before.get(signal.Signals(number))  # of a block around this one
+        if callable(before):
+            before(number, frame)
+
+    def hand_over(self, number: signal.Signals) -> None:
+        """Leave the process; a supervisor has its job requeued, if Slurm does not do so itself."""
+        _leave(number.name)
+        if not self._handing_over.acquire(blocking=False):
+            time.sleep(60)  # the thread is at it, and ends the process
+        sys.exit(STOPPED if supervised else 128 + number)
+
+    def _keep_deadline(self) -> None:
+        deadline = float("inf")
+        while True:
+            left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
+            if not select.select([self._reader], [], [], left)[0]:
+                break
+            received = os.read(self._reader, 1)
+            if not received:
+                os.close(self._reader)
+                return
+            if received[0] not in self.grace_s:
+                continue
+            number = signal.Signals(received[0])
+            if deadline == float("inf"):
+                log.warning("%s: the run is asked to stop", number.name)
+            self.signal = self.signal or number
+            deadline = min(deadline, time.monotonic() + self.grace_s[number])
+        if self._handing_over.acquire(blocking=False):
+            log.warning("the run did not stop in time: it is handed over from its last checkpoint")
+            os._exit(STOPPED if supervised or self.signal is None else 128 + self.signal)

@@ -1,0 +1,143 @@
+"""Which code runs: what is recorded of it, and the copy that jobs import."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+OWN = ("hpc-hydra", "hydra-core", "hydra-submitit-launcher", "hydra-zen", "submitit")
+LARGE_FILE = 1024**2  # bytes; what is larger is data, not source
+
+
+class Source:
+    """The code of an app, where its user edits it."""
+
+    def __init__(self, task_function: Callable[..., Any] | None) -> None:
+        """Of the app with this task function, or of the program; of a notebook there is none."""
+        self.root: Path | None = None  # the folder from which the app's modules are imported
+        self.package = ""  # that of the task, if it is in one
+        for name in (getattr(task_function, "__module__", ""), "__main__"):
+            module = sys.modules.get(name)
+            file = Path(getattr(module, "__file__", None) or "").resolve()
+            # An installed package is edited by nobody; nor is the script that starts it.
+            if file.suffix != ".py" or "site-packages" in file.parts:
+                continue
+            spec = getattr(module, "__spec__", None)  # None of `python app.py`
+            self.package = spec.name.rpartition(".")[0] if spec else ""
+            if spec and file.name == "__init__.py":
+                self.package = spec.name
+            self.root = file.parents[len(self.package.split(".")) if self.package else 0]
+            break
+        top = _git(self.root, "rev-parse", "--show-toplevel") if self.root else None
+        #: Of git; None outside of one.
+        self.repository = Path(top.rstrip("\n")) if top else None
+
+    def provenance(self) -> dict[str, Any]:
+        """The commit, whether all was committed, and the versions of Python and of what the app needs."""
+        commit, status = self._ask("rev-parse", "HEAD"), self._ask("status", "--porcelain")
+        return {
+            "git_commit": commit.strip() if commit else None,
+            "git_clean": None if status is None else not status,
+            "versions": self._versions(),
+        }
+
+    def diff(self) -> str:
+        """What differs from the commit: of files that git tracks and does not ignore, which a file may be
+        although it is tracked, such as an .env that was committed before .gitignore named it."""
+        changed = self._ask("diff", "HEAD", "--name-only", "--no-renames", "-z", "--", ":/")
+        ignored = self._ignored("--full-name", "--with-tree=HEAD", "--", ":/")
+        if not changed or ignored is None:
+            return ""
+        without = [
+            f":(top,exclude,literal){name}" for name in changed.split("\0") if name in ignored
+        ]
+        # No program that would show encrypted files as text.
+        plain = (
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-renames",
+            "--submodule=short",
+        )
+        return self._ask("diff", "HEAD", *plain, "--", ":/", *without) or ""
+
+    def copy(self, to: Path) -> None:
+        """Copy what git tracks or would track below the root, into the new folder ``to``.
+
+        Large files get a link instead, and so does what git tracks and ignores all the same: the code
+        may need it, and it may be a secret.
+        """
+        assert self.root
+        ignored = {self.root / name for name in self._ignored() or ()}
+        for path in self.files():
+            target = to / path.relative_to(self.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            status = path.stat()
+            if status.st_size > LARGE_FILE or path in ignored:
+                target.symlink_to(path)
+                continue
+            # With the permissions that the umask leaves, as cp does it.
+            mode = status.st_mode & 0o777
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(path.read_bytes())
+
+    def files(self) -> list[Path]:
+        """What `copy` copies; of what lies in no git repository, only a package: the folder of a script
+        may hold anything."""
+        if self.root is None:
+            return []
+        listed = self._ask("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        if listed:
+            paths = [self.root / name for name in listed.split("\0") if name]
+        elif self.package:  # no git, or a copy in a folder that git ignores
+            top = self.root / self.package.partition(".")[0]
+            paths = [path for path in top.rglob("*") if path.suffix != ".pyc"]
+            paths = [path for path in paths if not path.name.startswith(".")]  # .env and the like
+        else:
+            paths = []
+        # Outputs that git has not been told to ignore.
+        sweeps = {path.parent for path in paths if path.name in ("sweep.json", "multirun.yaml")}
+        runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
+        kept = (path for path in paths if sweeps.union(runs).isdisjoint(path.parents))
+        return [path for path in kept if path.is_file()]
+
+    def _ask(self, *arguments: str) -> str | None:
+        return _git(self.root, *arguments) if self.root and self.repository else None
+
+    def _ignored(self, *arguments: str) -> set[str] | None:
+        """The names of files that git tracks and ignores; None if it does not say."""
+        tracked = ("ls-files", "--cached", "--ignored", "--exclude-standard", "-z")
+        listed = self._ask(*tracked, *arguments)
+        return None if listed is None else set(listed.split("\0")) - {""}
+
+    def _versions(self) -> dict[str, str]:
+        names = [*OWN]
+        with suppress(importlib.metadata.PackageNotFoundError):
+            needed = importlib.metadata.requires(self.package.partition(".")[0] or "none") or []
+            names += [re.split(r"[^\w.-]", each)[0] for each in needed if "extra ==" not in each]
+        versions = {"python": platform.python_version()}
+        for name in names:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                versions[name] = importlib.metadata.version(name)
+        return versions
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    # Git refuses to look into the repository of somebody else; but whose code runs is trusted anyway.
+    own = ("-C", str(folder), "--no-optional-locks", "-c", "safe.directory=*")
+    try:
+        return subprocess.run(
+            ["git", *own, *arguments],
+            capture_output=True, text=True, errors="replace", check=True, timeout=30,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None

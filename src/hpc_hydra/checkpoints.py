@@ -1,0 +1,83 @@
+"""Checkpoints: the last two of a run, each whole or not there at all.
+
+    state = checkpoints.newest(output_dir)           # None at the very beginning
+    checkpoints.save(output_dir, step, state)
+
+With PyTorch, `save(..., dump=torch.save)` and `newest(..., load=torch.load)`.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ._files import atomically, open_own
+
+log = logging.getLogger(__name__)
+
+KEPT = 2
+NAME = re.compile(r"checkpoint_(\d+)-([0-9a-f]{8})\.ckpt")
+
+
+def save(
+    directory: Path, step: int, state: Any, dump: Callable[[Any, BinaryIO], object] = pickle.dump
+) -> None:
+    """Save ``state``, as it is after ``step`` steps, beside the checkpoint before; older ones go.
+
+    The file's name has its checksum (CRC-32), as the names of PyTorch Hub's files have theirs.
+
+    Args:
+        dump: writes the state into an open file.
+
+    Raises:
+        OSError: ``directory`` is missing, not writable or full. The checkpoints in it are as they were.
+    """
+    draft = directory / f".checkpoint_{step}"
+    with atomically(draft) as file:
+        dump(state, file)
+    with draft.open("rb") as written:
+        checksum = _checksum(written)
+    draft.replace(directory / f"checkpoint_{step}-{checksum}.ckpt")
+    for path in [*_paths(directory)[:-KEPT], *directory.glob(".*checkpoint_*")]:
+        path.unlink(missing_ok=True)  # the others are what a killed process left
+
+
+def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> Any:
+    """The state in the newest checkpoint of ``directory`` that is whole; None if there is none.
+
+    Args:
+        load: reads the state from an open file.
+
+    Raises:
+        PermissionError: it is somebody else's, who could have written anything into it.
+        Exception: whatever ``load`` raises: the file is whole, so the code must have changed.
+    """
+    for path in reversed(_paths(directory)):
+        try:
+            file = open_own(path)
+        except FileNotFoundError:  # the first rank has saved since
+            return newest(directory, load)
+        with file:
+            if f"-{_checksum(file)}." in path.name:
+                file.seek(0)
+                return load(file)
+        log.warning("%s is damaged, the checkpoint before it is tried", path)
+    return None
+
+
+def _paths(directory: Path) -> list[Path]:
+    """The checkpoints in ``directory``, by their steps."""
+    found = [(match, path) for path in directory.glob("*") if (match := NAME.fullmatch(path.name))]
+    return [path for match, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+
+
+def _checksum(file: BinaryIO) -> str:
+    checksum = 0
+    while block := file.read(1024**2):
+        checksum = zlib.crc32(block, checksum)
+    return f"{checksum:08x}"

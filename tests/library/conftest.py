@@ -1,0 +1,62 @@
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc_hydra import _signals as signals
+
+from .examples import zen_app as zen_example
+from .using import EXAMPLES, App
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that wait for jobs first, so that at the end not all wait for them."""
+    waiting = {
+        Path(__file__).with_name(f"test_{name}.py") for name in ("command", "launcher", "yaml_app")
+    }
+    items.sort(key=lambda item: item.path not in waiting)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the caller's Slurm job, W&B, Python path and Git, and no trace in the caller's home."""
+    patch = pytest.MonkeyPatch()
+    for name in os.environ:
+        if name.startswith(("SLURM_", "SUBMITIT_", "WANDB_", "PYTHONPATH", "GIT_")):
+            patch.delenv(name)
+    patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    patch.setenv("GIT_CONFIG_GLOBAL", str(Path(__file__).parents[1] / "gitconfig"))
+    zen_example.store.add_to_hydra_store()
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_signal_handler_left() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    yield
+    assert {number: signal.getsignal(number) for number in signals.SIGNALS} == before
+    assert not signals.before_hand_over and not signals.unheard
+
+
+@pytest.fixture
+def zen_app(tmp_path: Path) -> Iterator[App]:
+    """A package with a hydra-zen store, presets and our callback."""
+    yield from _copy("zen_app", tmp_path / "folder" / "zen_app", "-m", "zen_app")
+
+
+@pytest.fixture
+def yaml_app(tmp_path: Path) -> Iterator[App]:
+    """A script with YAML files, of which two lines name what is ours."""
+    yield from _copy("yaml_app", tmp_path / "folder", "app.py", "--multirun")
+
+
+def _copy(name: str, to: Path, *start: str) -> Iterator[App]:
+    shutil.copytree(EXAMPLES / name, to, ignore=shutil.ignore_patterns("__pycache__"))
+    app = App(to if (to / "app.py").exists() else to.parent, *start)
+    yield app
+    app.end()

@@ -1,0 +1,154 @@
+"""The command of an app, as it is typed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from .examples import zen_app as example
+from .using import ONE_PROCESS, App, record
+
+
+def test_help_starts_without_heavy_libraries(zen_app: App) -> None:
+    program = """
+import runpy, sys
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module("zen_app", run_name="__main__")
+finally:
+    print("loaded:", *sorted({"numpy", "rich", "submitit", "wandb"} & set(sys.modules)))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=zen_app.folder, capture_output=True, text=True
+    )
+    assert "hpc_batch" in ended.stdout
+    assert ended.stdout.splitlines()[-1] == "loaded:"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "complaint"),
+    [
+        (
+            "+setup=local hydra.sweep.dir=file/x",
+            "hydra.sweep.dir, where outputs go: .*Not a directory.*",
+        ),
+        ("+setup=hpc_batch hydra.sweep.dir=${oc.env:NO_X}", r"\$NO_X is not set: export it"),
+        ("lr=1 hydra.run.dir=file/x", "hydra.run.dir, where outputs go: .*Not a directory.*"),
+    ],
+)
+def test_no_place_for_outputs(overrides: str, complaint: str, zen_app: App) -> None:
+    """A line says so, and which setting is meant."""
+    (zen_app.folder / "file").touch()
+    ended = zen_app(*overrides.split())
+    assert ended.returncode == 1
+    assert re.fullmatch(complaint, ended.stderr.splitlines()[-1])
+    assert "Traceback" not in ended.stderr
+
+
+def test_one_run_of_a_sweep_fails_and_the_others_do_not(zen_app: App) -> None:
+    ended = zen_app(
+        "+setup=local", "model=logistic", "lr=0.1,-1", "-m", FORCE_COLOR="1"
+    )  # a terminal
+    assert ended.returncode == 1
+    assert "1 of 2 runs did not complete" in ended.stderr
+    assert "Error executing job" not in ended.stderr  # Hydra's words, after all has been said
+    assert re.search(r"\d of 2: \d pending, \d running, \d done, \d failed", ended.stderr)
+    assert "run 1 failed: " in ended.stderr
+    assert "run 1 failed: ValueError: lr=-1.0 is negative" in ended.stdout
+
+    completed, failed = (record(zen_app.sweep / number) for number in "01")
+    assert (completed["state"], completed["restarts"]) == ("COMPLETED", 0)
+    assert completed["result"] == pytest.approx(1e-5)
+    assert (failed["state"], failed["result"]) == ("FAILED", None)
+    assert failed["error"].startswith("Traceback") and "lr=-1.0 is negative" in failed["error"]
+
+    runs = record(zen_app.sweep)["runs"]
+    assert [run["overrides"][2] for run in runs] == ["lr=0.1", "lr=-1"]
+    log = zen_app.sweep / runs[1]["log"]
+    assert f"log: {log}" in ended.stdout
+    assert "ValueError" in log.read_text()
+    assert (zen_app.sweep / "0" / "zen_app.log").exists()
+
+
+def test_the_command_again_does_what_is_left(zen_app: App) -> None:
+    """Results of complete runs come from their records, even if that is all that is left of them."""
+    options = ("+setup=local", ONE_PROCESS, "model=logistic", "lr=0.1,0.01")
+    assert zen_app(*options).returncode == 0
+    first = record(zen_app.sweep / "0")
+    shutil.rmtree(zen_app.sweep / "1")
+    for path in (zen_app.sweep / "jobs").glob("run_*"):
+        path.unlink()
+    again = zen_app(*options)
+    assert again.returncode == 0, again.stderr
+    assert "1 to submit" in again.stdout
+    assert record(zen_app.sweep / "0") == first
+    second = record(zen_app.sweep / "1")
+    assert (second["state"], second["submission"]) == ("COMPLETED", 1)
+
+    changed = zen_app(*options[:-1], "lr=0.1")
+    assert changed.returncode == 1
+    assert "has a sweep of other overrides" in changed.stderr
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait, as long as the command goes on."""
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(zen_app: App) -> None:
+    """submitit's local executor warns and requeues like Slurm; Ctrl-C in a terminal stops it."""
+    run = zen_app.sweep / "0"
+    options = ("+setup=local", "model=logistic", "seed=1", "steps=40")
+    sweeping = zen_app.start(*options, PAUSE_S="0.1")
+
+    def steps() -> list[int]:
+        with suppress(FileNotFoundError):
+            lines = (run / "metrics.jsonl").read_text().splitlines()
+            return [json.loads(line)["step"] for line in lines]
+        return []
+
+    until(steps, sweeping)
+    os.kill(supervisor_of(zen_app.sweep), signal.SIGUSR2)
+    until(lambda: record(run)["restarts"], sweeping)
+    done = steps()
+    until(lambda: len(steps()) > len(done), sweeping)
+
+    os.killpg(sweeping.pid, signal.SIGINT)  # what a terminal does
+    stopped = zen_app.ended(sweeping)
+    assert stopped.returncode == 130
+    assert "Traceback" not in stopped.stderr
+    assert f"hydra.sweep.dir={zen_app.sweep}" in stopped.stderr
+    assert record(run)["state"] == "STOPPED"
+    assert max(steps()) < 40
+
+    assert zen_app(*options).returncode == 0
+    resumed = record(run)
+    assert (resumed["state"], resumed["restarts"]) == ("COMPLETED", 2)
+    assert steps() == list(range(1, 41))  # each once
+    (whole := zen_app.folder / "whole").mkdir()
+    model = partial(example.logistic, alpha=1e-4)
+    assert resumed["result"] == example.train(model, whole, steps=40, seed=1)
+
+
+def supervisor_of(sweep: Path) -> int:
+    """The process that supervises the sweep's only run."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{sweep}/jobs/submission_0.pkl" in path.read_text().split("\0"):
+                parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+                found[int(path.parent.name)] = int(parent)
+    (supervisor,) = (process for process, parent in found.items() if parent not in found)
+    return supervisor

@@ -1,0 +1,73 @@
+"""What of a node a rank leaves to the runs that it works off."""
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hpc_hydra._job import worker
+from hpc_hydra._ranks import VISIBLE_GPUS
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """CPUs that the process was bound to; those of the job are 8."""
+    cpus: list[int] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(
+        os, "sched_setaffinity", lambda process, own: cpus.extend(own), raising=False
+    )
+    for name in os.environ:
+        if name.startswith(("SLURM_", "OMP_")) or name in VISIBLE_GPUS:
+            monkeypatch.delenv(name)
+    for name in ("OMP_NUM_THREADS", *VISIBLE_GPUS):
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "8")
+    return cpus
+
+
+def job(rank: int, ranks: int, nodes: int = 1) -> Any:
+    return SimpleNamespace(num_tasks=ranks, num_nodes=nodes, local_rank=rank)
+
+
+@pytest.mark.parametrize(
+    ("rank", "ranks", "nodes", "gpus", "cpus"),
+    [
+        (2, 4, 1, "2", [4, 5]),
+        (1, 2, 1, "2,3", [4, 5, 6, 7]),
+        (3, 8, 1, "1", [3]),
+        (0, 3, 1, "0", [0, 1]),
+        (1, 4, 2, "2,3", [4, 5, 6, 7]),
+        (15, 16, 1, "3", [7]),
+    ],
+)
+def test_share_of_a_node(
+    rank: int, ranks: int, nodes: int, gpus: str, cpus: list[int],
+    taken: list[int], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    monkeypatch.setenv("SLURM_GPU_BIND", "none")
+    monkeypatch.setenv("SLURM_PROCID", str(rank))
+    monkeypatch.setenv("SLURM_NTASKS", str(ranks))
+    worker._take_share(job(rank, ranks, nodes))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == gpus
+    assert taken == cpus
+    assert os.environ["OMP_NUM_THREADS"] == str(max(8 // (ranks // nodes), 1))
+    assert (os.environ["SLURM_PROCID"], os.environ["SLURM_NTASKS"]) == ("0", "1")
+
+
+def test_gpus_that_slurm_has_shared_out(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv("SLURM_GPUS_PER_TASK", "2")
+    worker._take_share(job(1, 4))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_cpus_of_others_are_not_taken(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Slurm does not bind jobs to CPUs, each sees all of the node."""
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "4")
+    worker._take_share(job(1, 4))
+    assert taken == []
+    assert os.environ["OMP_NUM_THREADS"] == "1"

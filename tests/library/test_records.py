@@ -1,0 +1,174 @@
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from hydra import compose, initialize
+from omegaconf import OmegaConf
+
+from hpc_hydra import RecordCallback
+from hpc_hydra import _records as records
+from hpc_hydra import _squeue as squeue
+from hpc_hydra.__main__ import main
+from hpc_hydra._files import write_atomically
+
+
+def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "2026-01-31" / "23-59-59"
+    assert [records.claim(directory).name for _ in range(3)] == [
+        "23-59-59", "23-59-59_2", "23-59-59_3"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x"])
+def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """They compose their config from overrides, in which quotes and backslashes have a meaning."""
+    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": [], "task": []}, "launcher": {}}
+    config = OmegaConf.create({"hydra": {**task, "sweep": {"dir": str(tmp_path / name)}}})
+    RecordCallback().on_multirun_start(config)
+    with initialize(version_base="1.3", config_path=None):
+        composed = compose("config", list(config.hydra.overrides.hydra), return_hydra_config=True)
+    assert composed.hydra.sweep.dir == str(tmp_path / name)
+    assert (tmp_path / name).is_dir()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.json"
+    write_atomically(path, "old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["run.json"]
+    assert path.read_text() == "old"
+
+
+def test_the_table_shows_runs_in_every_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [["+setup=hpc_gpu", f"lr=[{lr}]"] for lr in (1, 2, 3)]
+    records.record_sweep(
+        tmp_path,
+        "local",
+        [],
+        [
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
+            for number, own in enumerate(overrides)
+        ],
+    )
+    (tmp_path / "0").mkdir()
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "1").touch()
+    records.write(
+        tmp_path / "0" / records.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765}
+    )
+    records.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
+    monkeypatch.setattr(sys, "argv", ["hpc", "status", str(tmp_path)])
+    main()
+    output = capsys.readouterr().out
+    for text in ("lr=[1]", "0.9877", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
+        assert text in output
+    assert "hpc_gpu" not in output
+
+
+@pytest.mark.parametrize("value", [numpy.float32(0.5), numpy.int64(3), numpy.bool_(True)])
+def test_scalars_of_numpy_are_numbers_in_a_record(value: Any, tmp_path: Path) -> None:
+    """A task returns what its library computes, and a result that is text would have no mean."""
+    records.write(tmp_path / records.RUN, {"result": value, "other": {"path": tmp_path}})
+    record = records.read(tmp_path / records.RUN)
+    assert record["result"] == value.item() and type(record["result"]) is type(value.item())
+    assert record["other"] == {"path": str(tmp_path)}
+    assert (record["format"], record["library"]) == (1, version("hpc-hydra"))
+
+
+def test_the_newest_sweep_is_shown_if_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of those that are still there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(sys, "argv", ["hpc", "status"])
+    with pytest.raises(SystemExit, match="No sweep is known here"):
+        main()
+    run = {"number": 0, "overrides": ["lr=1"], "job_id": "7_0", "log": None}
+    for name in ("first", "second", "third"):
+        (tmp_path / name).mkdir()
+        records.record_sweep(tmp_path / name, "local", [], [run])
+    shutil.rmtree(tmp_path / "third")
+    main()
+    assert f"outputs: {tmp_path}/second" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("queue", "states"),
+    [
+        ({"7_0": "RUNNING", "7_1": "PENDING"}, ["RUNNING", "PENDING"]),
+        ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
+        ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
+        ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
+        ({}, ["LOST", "LOST"]),
+        (None, ["RUNNING", "PENDING"]),
+    ],
+)
+def test_a_run_whose_job_slurm_no_longer_has_is_lost(
+    queue: dict[str, str] | None, states: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record cannot say so: nobody was there to write it."""
+    own: list[dict[str, Any]] = [
+        {"number": number, "overrides": [], "job_id": f"7_{number}", "log": None}
+        for number in range(2)
+    ]
+    unsubmitted = {"number": 2, "overrides": [], "job_id": None}
+    records.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
+    (tmp_path / "0").mkdir()
+    records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
+    monkeypatch.setattr(squeue, "states", lambda uid: queue)
+    assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
+
+
+def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty answer about somebody else says nothing."""
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": None}
+    records.record_sweep(tmp_path, "slurm", [], [run])
+    asked: list[int] = []
+
+    def empty(uid: int) -> dict[str, str]:
+        asked.append(uid)
+        return {}
+
+    monkeypatch.setattr(squeue, "states", empty)
+    assert [run["state"] for run in records.states(tmp_path)] == ["LOST"]
+    monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
+    assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]
+    assert asked == [tmp_path.stat().st_uid] * 2
+
+
+def test_the_end_of_a_run_that_could_not_tell_it(tmp_path: Path) -> None:
+    """What is known of the end of this job stays; what is known of an earlier one does not."""
+    records.write(tmp_path / records.RUN, {"state": "STOPPED", "error": "SIGTERM", "job_id": "7_0"})
+    records.record_end(tmp_path, [], "7_0", "CANCELLED")
+    records.record_end(tmp_path, [], "7_0", "no longer in Slurm's queue")
+    record = records.read(tmp_path / records.RUN)
+    assert (record["state"], record["error"]) == ("CANCELLED", "CANCELLED, after SIGTERM")
+    records.record_end(tmp_path, [], "8_0", "TIMEOUT")
+    record = records.read(tmp_path / records.RUN)
+    assert (record["state"], record["error"], record["job_id"]) == ("TIMEOUT", "TIMEOUT", "8_0")
+
+
+def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
+    run = {"number": 0, "overrides": [], "job_id": "8_0", "log": None}
+    records.record_sweep(tmp_path, "local", [], [run])
+    (tmp_path / "0").mkdir()
+    records.write(
+        tmp_path / "0" / records.RUN, {"state": "FAILED", "job_id": "7_0", "error": "memory"}
+    )
+    assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]

@@ -1,0 +1,121 @@
+"""What is recorded and copied of the code, with a repository of its own."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_hydra._source import Source
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package in a Git repository, with a task that is imported."""
+    package = tmp_path / "repository" / "src" / "of_the_tests"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "task.py").write_text("def train():\n    return 1\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    git(tmp_path / "repository", "init")
+    yield package
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def source_of(package: Path) -> Source:
+    module: Any = importlib.import_module(f"{package.name}.task")
+    return Source(module.train)
+
+
+def test_what_git_ignores_is_neither_in_the_diff_nor_in_the_copy(
+    package: Path, tmp_path: Path
+) -> None:
+    """Although git may track it: what .gitignore names too late."""
+    repository, copy = tmp_path / "repository", tmp_path / "copy"
+    committed = [repository / ".env", repository / "keys" / "[a] b.pem", package / "token.txt"]
+    removed, untracked = package / "once.txt", package / "never.txt"
+    for path in (*committed, removed, untracked):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("s3cret\n")
+    git(repository, "add", ".")
+    git(repository, "rm", "--cached", str(untracked))
+    git(repository, "commit", "--message=first")
+    ignored = ("__pycache__/", ".env", "keys/", "token.txt", "once.txt", "never.txt")
+    (repository / ".gitignore").write_text("\n".join(ignored))
+    for path in committed:
+        path.write_text("another s3cret\n")
+    git(repository, "rm", "--cached", str(removed))
+    with (package / "task.py").open("a") as file:
+        file.write("# edited\n")
+
+    source = source_of(package)
+    assert "+# edited" in source.diff()
+    assert "s3cret" not in source.diff()
+    provenance = source.provenance()
+    assert len(provenance["git_commit"]) == 40 and not provenance["git_clean"]
+    source.copy(copy)
+    copied = copy / package.name
+    there = {path for path in copy.rglob("*") if path.is_file()}
+    assert there == {copied / name for name in ("__init__.py", "task.py", "token.txt")}
+    # The code may need it, so it is at hand.
+    assert (copied / "token.txt").readlink() == package / "token.txt"
+
+    git(repository, "checkout", "--", str(package / "task.py"))
+    assert source.diff() == ""
+
+
+def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
+    package: Path, tmp_path: Path
+) -> None:
+    (package / "new.py").touch(mode=0o700)
+    (package / "data.bin").write_bytes(bytes(2 * 1024**2))
+    source_of(package).copy(tmp_path / "copy")
+    copied = tmp_path / "copy" / package.name
+    assert {path.name for path in copied.iterdir()} == {
+        "__init__.py",
+        "task.py",
+        "new.py",
+        "data.bin",
+    }
+    assert (copied / "data.bin").readlink() == package / "data.bin"
+    assert (copied / "new.py").stat().st_mode & 0o700 == 0o700
+
+
+@pytest.mark.parametrize("there_is_git", [True, False])
+def test_a_package_outside_of_git_is_copied_without_what_is_hidden(
+    there_is_git: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(tmp_path / "repository" / ".git")
+    (package / ".env").touch()
+    if not there_is_git:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    source = source_of(package)
+    source.copy(tmp_path / "copy")
+    copied = tmp_path / "copy" / package.name
+    assert {path.name for path in copied.iterdir()} == {"__init__.py", "task.py"}
+    provenance = source.provenance()
+    assert (provenance["git_commit"], provenance["git_clean"], source.diff()) == (None, None, "")
+    assert {"python", "hydra-core", "submitit", "hpc-hydra"} <= provenance["versions"].keys()
+
+
+def test_an_installed_package_is_no_source(package: Path, tmp_path: Path) -> None:
+    """Nobody edits it; nor, in a notebook, is there a file."""
+    packages = tmp_path / "lib" / "site-packages"
+    shutil.move(package.parent, packages)
+    sys.path.insert(0, str(packages))
+    try:
+        assert source_of(packages / package.name).package != package.name
+    finally:
+        sys.path.remove(str(packages))

@@ -1,0 +1,113 @@
+"""An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
+
+import subprocess
+import sys
+
+import pytest
+
+from .using import ONE_PROCESS, App, Ended, record
+
+
+def git(app: App, *arguments: str) -> str:
+    command = ["git", "-C", str(app.folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def repository(yaml_app: App) -> App:
+    """The app in a Git repository, all committed."""
+    (yaml_app.folder / ".gitignore").write_text("sweep/\n__pycache__/\n")
+    git(yaml_app, "init")
+    git(yaml_app, "add", ".")
+    git(yaml_app, "commit", "--message=first")
+    return yaml_app
+
+
+def status(app: App) -> Ended:
+    """`hpc status`, as somebody asks who has no Hydra in mind."""
+    command = [sys.executable, "-m", "hpc_hydra", "status", str(app.sweep)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> None:
+    ended = yaml_app("x=2,0")
+    assert ended.returncode == 1
+    assert "1 of 2 runs did not complete" in ended.stderr
+    completed, failed = (record(yaml_app.sweep / number) for number in "01")
+    # A float, although the task returns one of numpy.
+    assert (completed["state"], completed["result"]) == ("COMPLETED", 0.5)
+    assert (completed["restarts"], completed["error"]) == (0, None)
+    assert completed["start"] <= completed["end"]
+    assert (completed["git_commit"], completed["git_diff"], completed["source"]) == (None,) * 3
+    assert (failed["state"], failed["result"]) == ("FAILED", None)
+    assert "ZeroDivisionError" in failed["error"] or "FloatingPointError" in failed["error"]
+    for output in (ended.stdout, status(yaml_app).stdout):
+        for text in ("x=2", "0.5", "COMPLETED", "FAILED", "2 runs: 1 completed, 1 failed"):
+            assert text in output
+    log = yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]
+    assert "the result is 0.5" in log.read_text()
+
+
+def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:
+    """Here each process does several anyway."""
+    ended = yaml_app("x=1,2", "hydra.launcher.runs_per_job=2")
+    assert ended.returncode == 1
+    assert "runs_per_job" in ended.stderr
+
+
+def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
+    """Also after an edit, when the command is repeated for what had failed."""
+    helper = repository.folder / "helper.py"
+    original = helper.read_text()
+    helper.write_text(original.replace("return scale", "assert scale > 1\n    return scale * 3"))
+    assert repository("model=small,large", ONE_PROCESS).returncode == 1
+    assert [record(repository.sweep / number)["state"] for number in "01"] == [
+        "FAILED",
+        "COMPLETED",
+    ]
+    before = record(repository.sweep / "1")
+    failed = record(repository.sweep / "0")
+    first = git(repository, "rev-parse", "HEAD").strip()
+    assert (before["git_commit"], before["source"]) == (first, "source")
+    assert before["result"] == 300
+    assert failed["git_diff"] == before["git_diff"] == "jobs/submission_0.diff"
+
+    helper.write_text(original)
+    git(repository, "commit", "--allow-empty", "--message=second")
+    helper.write_text(original.replace("return scale", "return scale * 7"))
+    repeated = repository("model=small,large")
+    assert repeated.returncode == 0, repeated.stderr
+    after = record(repository.sweep / "0")
+    assert record(repository.sweep / "1") == before
+    second = git(repository, "rev-parse", "HEAD").strip()
+    assert (after["git_commit"], after["git_diff"]) == (second, "jobs/submission_1.diff")
+    assert (after["result"], after["source"]) == (7, "source_2")
+
+    # With these, the code of each is at hand again.
+    for run, text in ((before, "scale * 3"), (after, "scale * 7")):
+        assert text in (repository.sweep / run["source"] / "helper.py").read_text()
+        clone = repository.folder.parent / run["source"]
+        git(repository, "worktree", "add", "--detach", str(clone), run["git_commit"])
+        git(repository, "-C", str(clone), "apply", str(repository.sweep / run["git_diff"]))
+        assert text in (clone / "helper.py").read_text()
+    submissions = record(repository.sweep)["submissions"]
+    assert [each["git_commit"] for each in submissions] == [first, second]
+    assert "app.py" in submissions[0]["command"]
+
+
+def test_what_is_edited_while_jobs_wait_is_not_theirs(repository: App) -> None:
+    """Neither code nor config files: a job may wait for days."""
+    conf = repository.folder / "conf" / "model" / "large.yaml"
+    # One process does both runs, and waits for the file in the first.
+    (repository.folder / "helper.py").write_text(
+        "import pathlib, time\n\n\ndef scaled(scale):\n"
+        f"    while not pathlib.Path({str(repository.folder / 'go')!r}).exists():\n"
+        "        time.sleep(0.02)\n    return scale\n"
+    )
+    submitted = repository("model=small,large", "hydra.launcher.wait=false", ONE_PROCESS)
+    assert submitted.returncode == 0, submitted.stderr
+    conf.write_text("scale: 5\n")
+    (repository.folder / "helper.py").write_text("def scaled(scale):\n    return -1\n")
+    (repository.folder / "go").touch()
+    assert repository("model=small,large").returncode == 0  # waits for them
+    assert [record(repository.sweep / number)["result"] for number in "01"] == [1, 100]

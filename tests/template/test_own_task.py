@@ -1,0 +1,71 @@
+"""A user's own task in place of the dummy one: three files change, as the README says, and all tests pass."""
+
+import re
+import shutil
+from pathlib import Path
+
+from running import Project
+
+TASK = '''\
+"""The task: add up numbers."""
+
+from pathlib import Path
+
+from hpc_hydra import checkpoints, log_metrics, stop_requested
+
+
+def train(output_dir: str | Path, numbers: int = 3) -> int | None:
+    """The sum of the first ``numbers``."""
+    directory = Path(output_dir)
+    directory.mkdir(parents=True, exist_ok=True)
+    step, total = checkpoints.newest(directory) or (0, 0)
+    while step < numbers:
+        step, total = step + 1, total + step + 1
+        log_metrics({"total": total}, step, directory)
+        checkpoints.save(directory, step, (step, total))
+        if step < numbers and stop_requested():
+            return None
+    return int(total)
+'''
+TEST = """\
+from pathlib import Path
+
+from hpc_experiment import task
+
+
+def test_the_sum(tmp_path: Path) -> None:
+    assert task.train(tmp_path, numbers=4) == 10
+"""
+
+
+def test_three_files_change(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "hpc-experiment"
+    shutil.copytree(project.path, folder, ignore=shutil.ignore_patterns(".*", "outputs"))
+    (folder / ".venv").symlink_to(project.path / ".venv")
+    own = Project(folder, {"PYTHONPATH": f"{folder}/src"})
+    package, tests = folder / "src" / "hpc_experiment", folder / "tests"
+    (package / "task.py").write_text(TASK)
+    (tests / "test_task.py").write_text(TEST)
+    configs = package / "configs.py"
+    text = configs.read_text()
+    for before, after in (
+        (r' model="\?\?\?",', ""),
+        (r', \{"model": "mlp"\}\]', "]"),
+        (r"# --- models -.*?(?=# --- where outputs go)", ""),
+        (r"import cluster, models", "import cluster"),
+    ):
+        text, times = re.subn(before, after, text, flags=re.DOTALL)
+        assert times == 1, before
+    configs.write_text(text)
+    (package / "models.py").unlink()
+
+    for check in (("pytest", "-q"), ("ruff", "check"), ("mypy", "--no-incremental")):
+        done = own.run(*check, MYPYPATH=f"{folder}/src")
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = own.run(
+        "python", "-m", "hpc_experiment", "+setup=local", "numbers=2,4", f"hydra.sweep.dir={tmp_path}/sweep"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"numbers=\d +COMPLETED +0 +(\d+)", done.stdout) == ["3", "10"]
+    text = (project.path / "README.md").read_text()
+    assert all(name in text for name in ("`task.py`", "`configs.py`", "test_task.py"))

@@ -1,0 +1,121 @@
+"""Repositories of odd answers pass all their tests, on every Python that is promised and found here."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+import test_answers
+from running import TEMPLATE, TOOLS, cookiecutter, run
+from test_answers import DEFAULTS
+
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+OWN = f"3.{sys.version_info.minor}"
+Answers = dict[str, str]
+
+
+def names() -> list[Answers]:
+    """Every answer that may hold odd characters does."""
+    return [
+        {
+            "project_name": 'The "best" of Zoë\'s `nets` \\o/ #1: $HOME, 100% <b>*x*</b> 漢🚀',
+            "project_slug": "a-b_c1",
+            "account": "$USER@v100",
+            "gpu_request": "gpus-per-node=a100_1g.5gb:{n} cpus-per-task={10n} mem={60n}G",
+            "gpu_sbatch": 'constraint="a100&80gb|[x*2]" comment="it\'s a #b; ` | &" exclusive nodes= srun:label',
+            "setup_commands": 'export A="${A:-1}"; true # why',
+            "venv_path": "~/venvs of $USER/é漢 #1",
+            "output_dir": "out puts/it's \"#;&(x)*",
+            "wandb_mode": "disabled",
+            "signal_policy": "ignore",
+        }
+    ]
+
+
+def without_gpus() -> list[Answers]:
+    """And blank wherever an answer may be."""
+    return [
+        {
+            "project_slug": "a" * 36,
+            "gpus_per_node": "0",
+            "gpu_partition": " ",
+            "cpu_partition": " ",
+            "cpu_sbatch": "no-requeue ntasks=2 debug:qos=dev time=2-12 mem=4000M",
+            "setup_commands": "#!/bin/bash -l\nunset SLURM_EXPORT_ENV\nset -a\n",
+            "venv_path": " ",
+            "output_dir": "$SCRATCH/漢",
+            "wandb_mode": "online",
+        }
+    ]
+
+
+def drawn() -> list[Answers]:
+    """As the property test draws them, with several odd ones."""
+    found: list[Answers] = []
+
+    def draw(odd: Answers) -> None:
+        if sum(answer != DEFAULTS[name] for name, answer in odd.items()) > 3:
+            found.append(odd)
+
+    test_answers.drawn(draw, number=100, start=3)
+    return found
+
+
+def pythons() -> dict[str, str]:
+    """The newest of each version but the tests' own, which other tests use; uv knows PATH and its own."""
+    folders = [*map(str, Path.home().glob(".pyenv/versions/*/bin")), os.environ["PATH"]]
+    listed = run(
+        *(TOOLS / "uv", "python", "list", "--only-installed", "--output-format", "json"),
+        cwd=TEMPLATE,
+        PATH=os.pathsep.join(folders),
+    )
+    found: dict[str, str] = {}
+    for python in json.loads(listed.stdout):
+        parts = python["version_parts"]
+        version = f"{parts['major']}.{parts['minor']}"
+        if version in VERSIONS and python["implementation"] == "cpython":
+            found.setdefault(version, python["path"])
+    found.pop(OWN, None)
+    return dict(sorted(found.items()))
+
+
+FOUND = pythons() or {OWN: sys.executable}
+KINDS: list[Callable[[], list[Answers]]] = [names, without_gpus, drawn]
+PAIRS = [
+    pytest.param(python, kind, id=f"{version}-{kind.__name__}")
+    for (version, python), kind in zip(cycle(FOUND.items()), KINDS, strict=False)
+]
+
+
+@pytest.mark.parametrize(("python", "candidates"), PAIRS)
+def test_a_repository_of_odd_answers(
+    python: str, candidates: Callable[[], list[Answers]], tmp_path: Path
+) -> None:
+    for odd in candidates():  # of the drawn ones about half are refused
+        package = odd.get("project_slug", "hpc-experiment").replace("-", "_")
+        context = {**DEFAULTS, "project_slug": "hpc-experiment", **odd, "__package": package}
+        (tmp_path / "answers.json").write_text(json.dumps({"cookiecutter": context}))
+        done = cookiecutter(
+            "--replay-file",
+            tmp_path / "answers.json",
+            "--output-dir",
+            "new",
+            TEMPLATE,
+            cwd=tmp_path,
+        )
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    (project,) = (tmp_path / "new").iterdir()
+    venv, uv = f"{tmp_path}/venv", f"{TOOLS}/uv"
+    for command in (
+        [uv, "venv", "--quiet", "--python", python, venv],
+        [uv, "pip", "install", "--quiet", "--python", venv, "--editable", ".[dev]"],
+        [f"{venv}/bin/ruff", "check"],
+        [f"{venv}/bin/pytest", "-q"],
+    ):
+        done = run(*command, cwd=project)
+        assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"

@@ -1,1 +1,0 @@
-"""Hydra launchers that record what became of each run."""

@@ -1,1 +1,0 @@
-"""What a run needs to live on a cluster: signals, tracking, records."""
