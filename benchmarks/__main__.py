@@ -48,7 +48,7 @@ def place() -> Iterator[Place]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name, Cluster() as cluster:
         folder = Path(name).resolve()
         tell("generate a repository and install it")
-        ended = cookiecutter("--no-input", TEMPLATE, cwd=folder)
+        ended = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=folder)
         if ended.returncode:
             raise Failed(ended.stderr)
         path = folder / "hpc-experiment"

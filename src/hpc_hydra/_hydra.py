@@ -6,7 +6,7 @@ it four times more to run it. On a Hydra that lacks a name, it does that work in
 
 | name | what for | without it |
 |---|---|---|
-| `ConfigStore.__deepcopy__`, set here | Hydra's copies of its sources share one store | they copy it |
+| `ConfigRepository.__deepcopy__`, set here | Hydra's copies of its sources share one store | they copy it |
 | `ConfigLoaderImpl._apply_overrides_to_config`, `repository` | values are put into a config that was composed once | each run's is composed |
 | `get_overrides_dirname` | `hydra.job.override_dirname` of such a config | it is an interpolation (1.4) |
 | `_save_config`, `_flush_loggers`, `HydraConfig.cfg` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
@@ -68,7 +68,16 @@ _NUMBER = re.compile(r"((?!hydra\.)[A-Za-z_][\w.]*)=-?(?:0|[1-9]\d*)(\.\d+)?(e-?
 def share_config_store() -> None:
     """Let Hydra's copies of its sources share one ConfigStore, which they only read: what it hands out
     is a copy anyway."""
-    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+
+    def copied(self: Any, memo: dict[int, Any]) -> Any:
+        store = ConfigStore.instance()
+        memo[id(store)] = store
+        new = object.__new__(type(self))
+        vars(new).update(copy.deepcopy(vars(self), memo))
+        return new
+
+    if repository := _private("_internal.config_repository", "ConfigRepository"):
+        repository.__deepcopy__ = copied
 
 
 def basic_sweeper() -> Any:

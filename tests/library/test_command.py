@@ -152,3 +152,13 @@ def supervisor_of(sweep: Path) -> int:
                 found[int(path.parent.name)] = int(parent)
     (supervisor,) = (process for process, parent in found.items() if parent not in found)
     return supervisor
+
+
+def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
+    """`command | tee log` would hang until the last run has ended."""
+    ended = zen_app("+setup=local", "steps=40", "hydra.launcher.wait=false", PAUSE_S="0.2")
+    assert ended.returncode == 0, ended.stderr
+    assert record(zen_app.sweep)["runs"][0]["job_id"]
+    assert not (zen_app.sweep / "0" / "run.json").exists() or (
+        record(zen_app.sweep / "0")["state"] == "RUNNING"
+    )

@@ -1,5 +1,6 @@
 """Hydra may take away any of its private names: then its own way is gone, and the outcome is the same."""
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 
@@ -34,11 +36,12 @@ class Loader:
 
 
 @pytest.mark.parametrize(
-    "name", ["apply_overrides", "overrides_dirname", "repository", "ConfigStore.__deepcopy__"]
+    "name", ["apply_overrides", "overrides_dirname", "repository", "ConfigRepository.__deepcopy__"]
 )
 def test_composing_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name.startswith("ConfigStore"):
-        monkeypatch.delattr(ConfigStore, "__deepcopy__", raising=False)
+    if name.startswith("ConfigRepository"):
+        repository = _hydra._private("_internal.config_repository", "ConfigRepository")
+        monkeypatch.delattr(repository, "__deepcopy__", raising=False)
     elif name != "repository":
         monkeypatch.setattr(_hydra, name, None)
     with initialize(version_base="1.3", config_path=None):
@@ -109,3 +112,11 @@ def test_the_value_of_a_run_without_hydras_attribute() -> None:
 def test_a_name_that_hydra_lacks_is_none() -> None:
     assert _hydra._private("no.such_module", "Name") is None
     assert _hydra._private("core.utils", "no_such_class", "no_such_method") is None
+
+
+def test_a_copy_of_hydras_state_has_a_store_of_its_own() -> None:
+    """Hydra's fixture `hydra_restore_singletons`, in anybody's tests, lives on that."""
+    _hydra.share_config_store()
+    state = copy.deepcopy(Singleton.get_state())["instances"]
+    assert state[ConfigStore] is not ConfigStore.instance()
+    assert state[ConfigStore].repo.keys() == ConfigStore.instance().repo.keys()

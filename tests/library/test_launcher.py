@@ -56,10 +56,6 @@ class TestBatches(suites.BatchedSweeperTestSuite):
     ("task_launcher_cfg", "extra_flags"), [({}, ["--multirun", f"hydra/launcher={LAUNCHER}"])]
 )
 class TestIntegration(suites.IntegrationTestSuite):
-    if HERE:  # test_running.py sees that a run has the name and the directory which Hydra gives it
-        test_custom_task_name = None  # type: ignore[assignment]
-        test_custom_sweeper_run_workdir = None  # type: ignore[assignment]
-
     def generate_custom_cmd(self) -> Callable[..., list[str]]:
         """Called before each sweep: one test has two in this directory, of different tasks, and the
         second would go on with the first, which is complete."""

@@ -10,10 +10,7 @@ from running import TEMPLATE, TOOLS, Project, run
 @pytest.mark.parametrize(
     "check",
     [
-        ("ruff", "check"),
-        ("ruff", "format", "--check"),
-        ("mypy",),
-        ("pre-commit", "run", "--all-files"),
+        ("pre-commit", "run", "--all-files"),  # ruff and mypy
         ("pytest", "-q"),
     ],
     ids=" ".join,

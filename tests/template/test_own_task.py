@@ -59,8 +59,8 @@ def test_three_files_change(project: Project, tmp_path: Path) -> None:
     configs.write_text(text)
     (package / "models.py").unlink()
 
-    for check in (("pytest", "-q"), ("ruff", "check"), ("mypy", "--no-incremental")):
-        done = own.run(*check, MYPYPATH=f"{folder}/src")
+    for check in (("pytest", "-q"), ("ruff", "check")):
+        done = own.run(*check)
         assert done.returncode == 0, done.stdout + done.stderr
     done = own.run(
         "python", "-m", "hpc_experiment", "+setup=local", "numbers=2,4", f"hydra.sweep.dir={tmp_path}/sweep"

@@ -115,7 +115,7 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
 
     exit_code = 0
     for todo in todos:
-        with _printing_to(todo.log) if todo.log else nullcontext():
+        with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config = composer.compose(todo.overrides)
                 if signals.unheard and not signals.is_ignoring(config):
@@ -167,7 +167,7 @@ def _share(things: list[Any], place: int, places: int) -> list[Any]:
 
 
 @contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
+def printing_to(path: Path) -> Iterator[None]:
     """Append to ``path`` what the block, and what it starts, prints."""
     sys.stdout.flush()
     sys.stderr.flush()

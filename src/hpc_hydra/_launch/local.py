@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from .. import _records as records
 from .. import _signals as signals
@@ -33,6 +34,8 @@ class LocalLauncher(Launcher):
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         from submitit.local.local import start_controller
 
+        from .._job.worker import printing_to
+
         cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
         places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
         jobs = [left[place::places] for place in range(min(places, len(left)))]
@@ -51,14 +54,15 @@ class LocalLauncher(Launcher):
         try:
             for number, job in enumerate(jobs):
                 command = self._command(shlex.quote(sys.executable), submission, number)
-                process = start_controller(
-                    self.folder,
-                    f"{shlex.join(environment)} {command}",
-                    tasks_per_node=ranks,
-                    cuda_devices=",".join(map(str, range(self.params["gpus_per_node"] or 0))),
-                    timeout_min=self.params["timeout_min"],
-                    stderr_to_stdout=self.params["stderr_to_stdout"],
-                )
+                with printing_to(Path(os.devnull)):  # whoever reads our output does not wait for it
+                    process = start_controller(
+                        self.folder,
+                        f"{shlex.join(environment)} {command}",
+                        tasks_per_node=ranks,
+                        cuda_devices=",".join(map(str, range(self.params["gpus_per_node"] or 0))),
+                        timeout_min=self.params["timeout_min"],
+                        stderr_to_stdout=self.params["stderr_to_stdout"],
+                    )
                 self._assign(job, str(process.pid), False, ranks)
                 self._record(runs)
         finally:
