@@ -31,7 +31,8 @@ def measure(place: Place) -> list[Row]:
             f"`--help`; others: a bare Hydra app, {where}",
             seconds(ours), others=seconds(other),
             ratio=f"{ours / other:.2f} of it",
-            goal=goal(f"≤ {GOAL}", ours <= GOAL * other),
+            # In the same environment the bare app's start is quicker by our plugin, too.
+            goal=goal(f"≤ {GOAL}", ours <= GOAL * other) if other is bare else "",
         )
         for where, other in (("in the same environment", same), ("where hydra-core is alone", bare))
     ]  # fmt: skip

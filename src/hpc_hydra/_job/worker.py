@@ -90,9 +90,8 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
 
         share_config_store()
         records.origin = work.origin
-        if (
-            work.source
-        ):  # before the folder where the command was typed, in which `python -m` looks first
+        if work.source:
+            # `python -m` looks first into the folder where the command was typed.
             sys.path.insert(0, work.source[1])
         context, task_function, sweep, state = pickle.loads(payload)
         Singleton.set_state(state)

@@ -102,7 +102,6 @@ class Launcher(stock.BaseSubmititLauncher):
         try:
             with locked(self.folder / "lock"):
                 if left := self._take_over(runs):
-                    self._record(runs)
                     self._submit(left, runs)
         except BlockingIOError as error:
             raise records.LauncherError(
