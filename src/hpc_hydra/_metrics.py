@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ._ranks import rank
+from ._ranks import global_rank
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def log_metrics(
         step = operator.index(step)
     except TypeError:
         raise TypeError(f"log_metrics(metrics, step): the step is no integer: {step!r}") from None
-    if rank() > 0:
+    if global_rank() > 0:
         return
     told = {str(name): plain(value) for name, value in metrics.items()}
     numbers = {name: _strict(value) for name, value in told.items() if _is_number(value)}

@@ -21,9 +21,19 @@ from pathlib import Path
 PORTS = range(20000, 32768)
 VISIBLE_GPUS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
+#: Whether the task has asked which of the processes it is.
+asked = False
+
 
 def rank() -> int:
     """Number of this process among the job's task ranks: 0 for the one that writes, and outside of a job."""
+    global asked
+    asked = True
+    return global_rank()
+
+
+def global_rank() -> int:
+    """`rank`, for the library itself."""
     for variable in ("SUBMITIT_LOCAL_GLOBALID", "SLURM_PROCID"):
         if variable in os.environ:
             return int(os.environ[variable])
@@ -76,9 +86,10 @@ def this_process(output_dir: str | Path = "") -> Process:
         on_nodes = [int(number) for number, times in groups for _ in range(int(times or 1))]
         here = dict(enumerate(on_nodes)).get(_number("SLURM_NODEID"), 0)
         gpus_here = _number("SLURM_GPUS_ON_NODE")
-    if not (local_rank <= rank() < world_size and local_rank < here <= world_size):
+    own = rank()
+    if not (local_rank <= own < world_size and local_rank < here <= world_size):
         raise RuntimeError(
-            f"rank {rank()} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_* or "
+            f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_* or "
             "SUBMITIT_LOCAL_* of this process are not those of one job"
         )
     gpu, gpus = None, _visible_gpus()
@@ -86,7 +97,7 @@ def this_process(output_dir: str | Path = "") -> Process:
         # Less than the step has on this node: srun gave each rank its own.
         gpu = 0 if gpus < gpus_here else local_rank * gpus // here
     address, port = _meeting_point(output_dir) if world_size > 1 else ("127.0.0.1", _free_port())
-    return Process(rank(), world_size, local_rank, here, gpu, address, port)
+    return Process(own, world_size, local_rank, here, gpu, address, port)
 
 
 def _number(name: str, default: int = 0) -> int:

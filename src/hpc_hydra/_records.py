@@ -36,7 +36,7 @@ from . import _squeue as squeue
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
 from ._overrides import refuse_unknown, typed_overrides
-from ._ranks import rank
+from ._ranks import global_rank
 from ._source import Source
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class RecordCallback(Callback):
 
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
-        if rank() > 0:
+        if global_rank() > 0:
             return
         before = read(self.directory / RUN)
         self.record = {
@@ -96,6 +96,7 @@ class RecordCallback(Callback):
             "overrides": typed_overrides(config),
             "job_id": OmegaConf.select(config, "hydra.job.id"),
             "host": socket.gethostname(),
+            "python": sys.executable,
             "start": before.get("start", now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
@@ -112,7 +113,7 @@ class RecordCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
-        if rank() > 0 or self._on_stop not in signals.before_hand_over:
+        if global_rank() > 0 or self._on_stop not in signals.before_hand_over:
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
@@ -316,7 +317,7 @@ def record_end(
     known = record.get("state") if record.get("job_id") == job_id else None
     if known in ENDED or known == state:
         return
-    if known == "STOPPED":
+    if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
     directory.mkdir(parents=True, exist_ok=True)
@@ -336,6 +337,17 @@ def state_of(end: str) -> str:
     return word if word in ("CANCELLED", "TIMEOUT") else "FAILED"
 
 
+def _end_of_job(directory: Path, run: Mapping[str, Any]) -> str:
+    """What the job script says, if the job ended before its runs; blank if it does not."""
+    if not run["log"]:
+        return ""
+    try:
+        log_file = Path(directory, run["log"])
+        return log_file.with_name(f"{run['job_id']}_ended").read_text().strip()
+    except OSError:
+        return ""
+
+
 def states(directory: Path) -> list[dict[str, Any]]:
     """What is known of each run of the sweep in ``directory``.
 
@@ -353,14 +365,21 @@ def states(directory: Path) -> list[dict[str, Any]]:
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on = [run for run in runs if run["state"] in ("PENDING", "RUNNING", "STOPPED")]
+    going_on = []
+    for run in runs:
+        if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
+            continue
+        if end := _end_of_job(directory, run):
+            run |= {"state": state_of(end), "error": end}
+        else:
+            going_on.append(run)
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
         queue = squeue.states(owner.st_uid)
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
-            if squeue.is_over(end := queue.get(run["job_id"])):
-                known = state_of(end or "")
-                run |= {"state": "LOST" if known == "FAILED" else known, "error": end}
+            if squeue.is_over(word := queue.get(run["job_id"])):
+                known = state_of(word or "")
+                run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
     return runs

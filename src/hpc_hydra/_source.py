@@ -15,6 +15,7 @@ from typing import Any
 
 OWN = ("hpc-hydra", "hydra-core", "hydra-submitit-launcher", "hydra-zen", "submitit")
 LARGE_FILE = 1024**2  # bytes; what is larger is data, not source
+NO_LINK = (".git", "__pycache__")
 
 
 class Source:
@@ -39,6 +40,10 @@ class Source:
         top = _git(self.root, "rev-parse", "--show-toplevel") if self.root else None
         #: Of git; None outside of one.
         self.repository = Path(top.rstrip("\n")) if top else None
+        folders = self.root.parents if self.root else ()
+        project = next((each for each in folders if (each / "pyproject.toml").exists()), self.root)
+        #: What a copy looks like: the repository, or the project.
+        self.top = self.repository or project
 
     def provenance(self) -> dict[str, Any]:
         """The commit, whether all was committed, and the versions of Python and of what the app needs."""
@@ -69,26 +74,37 @@ class Source:
         )
         return self._ask("diff", "HEAD", *plain, "--", ":/", *without) or ""
 
-    def copy(self, to: Path) -> None:
-        """Copy what git tracks or would track below the root, into the new folder ``to``.
+    def copy(self, to: Path) -> Path:
+        """Copy what git tracks or would track below the root into the new folder ``to``; return what
+        is the root there.
 
-        Large files get a link instead, and so does what git tracks and ignores all the same: the code
-        may need it, and it may be a secret.
+        To the code in it the copy looks like the repository: what else lies beside a copied file, or above
+        the root, has a link there, such as a folder of data; so have large files, and what git ignores
+        although it tracks it: the code may need it, and it may be a secret.
         """
-        assert self.root
+        assert self.root and self.top
+        place = to / self.root.relative_to(self.top)
+        place.mkdir(parents=True, exist_ok=True)
         ignored = {self.root / name for name in self._ignored() or ()}
         for path in self.files():
-            target = to / path.relative_to(self.root)
+            target = to / path.relative_to(self.top)
             target.parent.mkdir(parents=True, exist_ok=True)
             status = path.stat()
             if status.st_size > LARGE_FILE or path in ignored:
-                target.symlink_to(path)
                 continue
             # With the permissions that the umask leaves, as cp does it.
             mode = status.st_mode & 0o777
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(path.read_bytes())
+        around = to.resolve().parents  # a link to one of these would have no end
+        for copied, _, _ in os.walk(to):
+            folder = self.top / Path(copied).relative_to(to)
+            for entry in folder.iterdir():
+                if entry.name not in NO_LINK and entry not in around:
+                    with suppress(FileExistsError):
+                        Path(copied, entry.name).symlink_to(entry)
+        return place
 
     def files(self) -> list[Path]:
         """What `copy` copies; of what lies in no git repository, only a package: the folder of a script

@@ -27,23 +27,6 @@ def states(uid: int | None = None) -> dict[str, str] | None:
     }
 
 
-def fate(job_id: str) -> str | None:
-    """What Slurm means to do with a job that it has signalled, asked from inside of it: RUNNING, since
-    the signal was somebody else's or a warning; REQUEUED; else the state in which it will have ended, or
-    Slurm's reason for that. None if it does not answer."""
-    answer = ask(f"--jobs={job_id}", "--states=all", "--Format=State:40,RestartCnt:40,Reason:40")
-    if not answer:
-        return None
-    # While it ends, the state of any of them is COMPLETING.
-    state, restarts, reason = answer.split()[:3]
-    if state == "RUNNING":
-        return state
-    if int(restarts) > int(os.environ.get("SLURM_RESTART_COUNT", 0)):
-        return "REQUEUED"
-    ends = {"None": "CANCELLED", "TimeLimit": "TIMEOUT", "NodeDown": "NODE_FAIL"}
-    return ends.get(reason, reason)
-
-
 def ask(*options: str) -> str | None:
     try:
         return subprocess.run(

@@ -33,7 +33,7 @@ from . import _metrics
 from . import _signals as signals
 from ._files import write_atomically
 from ._overrides import shown, typed_overrides
-from ._ranks import rank
+from ._ranks import global_rank
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class WandbCallback(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         mode = os.environ.get("WANDB_MODE", self.default_mode)
-        if mode == "disabled" or rank() > 0:
+        if mode == "disabled" or global_rank() > 0:
             return
         run = _Run(Path(config.hydra.runtime.output_dir), mode, self._options(config))
         if run.open():

@@ -41,7 +41,7 @@ def test_it_asks_for_what_is_configured_and_nothing_else() -> None:
         "job_name": "zen_app", "time": "180", "partition": "cpu", "mem": "4GB", "qos": "long",
         "nodes": "1", "ntasks_per_node": "1", "signal": "USR2@120", "open_mode": "append",
     }  # fmt: skip
-    assert "None" not in script
+    assert "=None" not in script
     assert script.index("module load python") < script.index("source ") < script.index("\nsrun ")
     assert "WANDB_MODE=offline" in script
 
@@ -128,6 +128,12 @@ def test_a_directory_whose_name_means_something_to_sbatch_is_refused(name: str) 
     """The logs would lie elsewhere."""
     with pytest.raises(LauncherError, match="choose another directory"):
         script_of(PLAIN, f"hydra.sweep.dir='/x/{name}'")
+
+
+def test_jobs_of_another_cluster_are_refused() -> None:
+    """They would be reported as failed, and submitted again."""
+    with pytest.raises(LauncherError, match="export SLURM_CLUSTERS=NAME"):
+        script_of(PLAIN, "+hydra.launcher.additional_parameters.clusters=other")
 
 
 @pytest.mark.parametrize("launcher", ["hpc_local", "submitit_slurm"])

@@ -65,12 +65,12 @@ def test_what_git_ignores_is_neither_in_the_diff_nor_in_the_copy(
     assert "s3cret" not in source.diff()
     provenance = source.provenance()
     assert len(provenance["git_commit"]) == 40 and not provenance["git_clean"]
-    source.copy(copy)
-    copied = copy / package.name
-    there = {path for path in copy.rglob("*") if path.is_file()}
-    assert there == {copied / name for name in ("__init__.py", "task.py", "token.txt")}
+    copied = source.copy(copy) / package.name
+    there = {path for path in copy.rglob("*") if path.is_file() and not path.is_symlink()}
+    assert there == {copied / name for name in ("__init__.py", "task.py")}
     # The code may need it, so it is at hand.
     assert (copied / "token.txt").readlink() == package / "token.txt"
+    assert (copy / ".env").readlink() == repository / ".env"
 
     git(repository, "checkout", "--", str(package / "task.py"))
     assert source.diff() == ""
@@ -81,8 +81,7 @@ def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
 ) -> None:
     (package / "new.py").touch(mode=0o700)
     (package / "data.bin").write_bytes(bytes(2 * 1024**2))
-    source_of(package).copy(tmp_path / "copy")
-    copied = tmp_path / "copy" / package.name
+    copied = source_of(package).copy(tmp_path / "copy") / package.name
     assert {path.name for path in copied.iterdir()} == {
         "__init__.py",
         "task.py",
@@ -94,6 +93,31 @@ def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
 
 
 @pytest.mark.parametrize("there_is_git", [True, False])
+def test_code_finds_its_neighbours_in_the_copy(
+    there_is_git: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data beside `src`, and what git ignores inside of the package; the sweep lies in the repository too."""
+    repository = tmp_path / "repository"
+    (repository / ".gitignore").write_text("data/\noutputs/\n*.bin\n")
+    (repository / "pyproject.toml").touch()
+    for path in (repository / "data" / "all.csv", package / "tables" / "weights.bin"):
+        path.parent.mkdir()
+        path.write_text("1,2")
+    (package / "tables" / "__init__.py").touch()
+    if not there_is_git:
+        shutil.rmtree(repository / ".git")
+        monkeypatch.setenv("PATH", str(tmp_path))
+    to = repository / "outputs" / "sweep" / "source"
+    to.mkdir(parents=True)
+    place = source_of(package).copy(to)
+    task = place / package.name / "task.py"
+    assert not task.is_symlink()
+    assert (task.resolve().parents[2] / "data" / "all.csv").read_text() == "1,2"
+    assert (task.parent / "tables" / "weights.bin").read_text() == "1,2"
+    assert not list(to.glob("outputs")) and not list(to.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize("there_is_git", [True, False])
 def test_a_package_outside_of_git_is_copied_without_what_is_hidden(
     there_is_git: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,9 +126,9 @@ def test_a_package_outside_of_git_is_copied_without_what_is_hidden(
     if not there_is_git:
         monkeypatch.setenv("PATH", str(tmp_path))
     source = source_of(package)
-    source.copy(tmp_path / "copy")
-    copied = tmp_path / "copy" / package.name
-    assert {path.name for path in copied.iterdir()} == {"__init__.py", "task.py"}
+    copied = source.copy(tmp_path / "copy") / package.name
+    own = {path.name for path in copied.iterdir() if not path.is_symlink()}
+    assert own == {"__init__.py", "task.py"}
     provenance = source.provenance()
     assert (provenance["git_commit"], provenance["git_clean"], source.diff()) == (None, None, "")
     assert {"python", "hydra-core", "submitit", "hpc-hydra"} <= provenance["versions"].keys()

@@ -9,7 +9,7 @@ def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) 
         write_result(tmp_path, 0, 0)
         return "its process has ended"
 
-    def give_up(run: Run, reason: str) -> str:
+    def give_up(run: Run, reason: str) -> None:
         raise AssertionError(reason)
 
     watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path)

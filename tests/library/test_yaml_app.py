@@ -55,6 +55,13 @@ def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:
     assert "runs_per_job" in ended.stderr
 
 
+def test_ranks_that_do_not_know_of_each_other_are_told(yaml_app: App) -> None:
+    """An example script's number of tasks is not how many processes a run should have."""
+    assert yaml_app("x=1", "hydra.launcher.tasks_per_node=2").returncode == 0
+    log = yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]
+    assert "2 processes have done the same" in log.read_text()
+
+
 def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
     """Also after an edit, when the command is repeated for what had failed."""
     helper = repository.folder / "helper.py"

@@ -1,6 +1,6 @@
 """A real Slurm cluster on one machine, for tests and for trying things out.
 
-    python tests/slurm/cluster.py install      # Slurm, munge and MariaDB, by apt-get
+    python tests/slurm/cluster.py install      # Slurm, munge, MariaDB and Charliecloud, by apt-get
     python tests/slurm/cluster.py start        # prints how to use it and how to stop it
     python tests/slurm/cluster.py stop DIR
 
@@ -37,6 +37,7 @@ PACKAGES = {
     "slurmdbd": ("slurmdbd",),
     "munge": ("munged",),
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
+    "charliecloud": ("ch-run",),  # for the tests of containers
 }
 USERS = sorted({"root", os.environ.get("SUDO_USER", "root")})
 ADDRESS = "127.0.0.1"

@@ -61,7 +61,7 @@ def test_nothing_exported_and_a_login_shell(
     """And the whole node, without hyperthreads, for an account that the submitter's environment names."""
     user = sweep(
         project, cluster, tmp_path, "hpc_batch",
-        first_commands='#!/bin/bash -l\nunset SLURM_EXPORT_ENV\ntest -z "$LEAK" || exit 7\nshopt -q login_shell || exit 8',
+        first_commands='#!/bin/bash -l\ntest -z "$LEAK" || exit 7\nshopt -q login_shell || exit 8',
         account="$PROJECT_ACCOUNT",
         cpu_sbatch="export=NONE exclusive hint=nomultithread mem=0",
     )  # fmt: skip

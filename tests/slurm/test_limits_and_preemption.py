@@ -35,7 +35,7 @@ def test_time_limits_until_no_more_are_granted(traced: Traced) -> None:
     assert sweep.states == ["TIMEOUT"]
     # Once for TERM and once for the first time-out, unless the warning came before TERM.
     assert sweep.restarts in ([2], [1])
-    assert (sweep.directory / "jobs" / f"{sweep.job}_0_timeouts").read_text() == "2"
+    assert (sweep.directory / "jobs" / f"{sweep.job}_0_timeouts").read_text() == "2\n"
     assert "run 0 timeout: " in output and "time was over more often" in output
     (row,) = accounting(sweep.project, sweep.job)
     assert row["State"] == "FAILED"

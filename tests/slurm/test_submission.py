@@ -25,6 +25,8 @@ def test_a_limit_takes_part_of_a_sweep(on_slurm: Project, tmp_path: Path) -> Non
         limit(-1)
     assert "Slurm took 600 of 1200 runs" in first.stdout
     assert "Job violates accounting/QOS policy" in first.stdout
+    assert "You may have 700 jobs at a time" in first.stdout
+    assert "hydra.launcher.runs_per_job=2" in first.stdout
     assert f"repeat the command with hydra.sweep.dir={tmp_path}" in first.stdout
     second = sweep(on_slurm, tmp_path, *command)
     assert "600 to submit" in second.stdout
@@ -93,5 +95,16 @@ def test_jobs_run_the_code_that_was_submitted(on_slurm: Project, tmp_path: Path)
     recorded = record(directory / "0" / "run.json")
     assert "+    return 0.25" in (directory / recorded["git_diff"]).read_text()
     assert len(recorded["git_commit"]) == 40
-    copied = {path.name for path in (directory / recorded["source"] / "hpc_experiment").iterdir()}
+    copied = {
+        path.name for path in (directory / recorded["source"] / "src" / "hpc_experiment").iterdir()
+    }
     assert copied >= {"task.py", "configs.py"}
+
+
+def test_a_refusal_names_what_there_is(on_slurm: Project, tmp_path: Path) -> None:
+    """Of partitions and accounts, which are soon misspelled."""
+    for name, there in (("partition", "cpu, gpu, preempt"), ("account", "lab, other")):
+        wrong = f"hydra.launcher.{name}=wrong"
+        done = sweep(on_slurm, tmp_path / name, "+setup=hpc_batch", wrong)
+        assert done.returncode == 1
+        assert "Slurm did not take the job" in done.stderr and there in done.stderr

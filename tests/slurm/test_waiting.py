@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faults import Sweep
-from jobs import job_of, record, slurm, wait_until
+from jobs import job_of, record, slurm, supervisors_of, wait_until
 from running import Project
 from test_submission import HELD
 
@@ -67,8 +67,9 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
             "TIMEOUT", "+setup=hpc_batch", "model._target_=probe_models.slow_mlp", "epochs=999",
             "signal_policy=ignore", "hydra.launcher.timeout_min=1",
         ),
-        "FAILED with exit code 255": start(
-            "FAILED with exit code 255", "+setup=hpc_batch", "hydra.launcher.srun_args=['--what']"
+        "FAILED with exit code 137": start(
+            "FAILED with exit code 137", "+setup=hpc_batch",
+            "model._target_=probe_models.slow_mlp", "epochs=999",
         ),
         "CANCELLED": start("CANCELLED", "+setup=hpc_batch", HELD),
         "NODE_FAIL": start(
@@ -80,6 +81,9 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
     wait_until(lambda: job_of(tmp_path / "CANCELLED"), sweeps["CANCELLED"])
     slurm(on_slurm, "scancel", job_of(tmp_path / "CANCELLED"))
     wait_until((tmp_path / "NODE_FAIL" / "0" / "run.json").exists, sweeps["NODE_FAIL"])
+    killed = tmp_path / "FAILED with exit code 137"
+    wait_until((killed / "0" / "run.json").exists, sweeps["FAILED with exit code 137"])
+    os.kill(supervisors_of(killed)[f"{job_of(killed)}_0"], signal.SIGKILL)
     # It comes back by itself: ReturnToService.
     slurm(on_slurm, "scontrol", "update", "NodeName=node4", "State=DOWN", "Reason=test")
     for reason, process in sweeps.items():

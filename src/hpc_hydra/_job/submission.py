@@ -41,7 +41,6 @@ class Work:
     use_srun: bool
     ranks: int  # of a job
     timeout_min: int
-    max_num_timeout: int
     signal_delay_s: int
     origin: dict[str, Any]  # of the records of its runs
     source: tuple[str, str] | None  # the folder of the app's code, and its copy

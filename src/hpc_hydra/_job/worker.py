@@ -15,6 +15,7 @@ from typing import Any
 
 from submitit import JobEnvironment
 
+from .. import _ranks as ranks
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
 from .submission import Work, result_path, write_result
@@ -30,6 +31,11 @@ ALONE = {
         "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE",
     ),
 }  # fmt: skip
+
+ALIKE = (
+    "the task did not ask hpc_hydra.rank() or this_process(): if it does not know otherwise which rank it is, "
+    "%d processes have done the same, and one with cpus_per_task instead of ranks would do"
+)
 
 
 @dataclass
@@ -124,6 +130,8 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
+                if work.ranks > 1 and not work.shared and not ranks.asked:
+                    say(f"run {todo.number}: {ALIKE % work.ranks}")
                 write_result(todo.folder, todo.number, todo.rank, returned, error)
             except Exception:  # of Hydra or a callback, or the result cannot be pickled
                 error = "see the traceback"

@@ -20,6 +20,7 @@ import submitit
 from .. import _squeue as squeue
 from .._paths import repository_of
 from .._source import Source
+from .refusal import Refused
 
 log = logging.getLogger(__name__)
 
@@ -31,32 +32,14 @@ JOBS_OWN = re.compile(
 # What sbatch says when its controller is down or busy; in the last two cases it may have taken the job.
 AWAY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
 TRY_FOR_S = 600
-# Of the job script. What fails before the runs begin ends the job, with the reason in its log, and in a
-# file, from which the waiting process has it sooner than from Slurm.
-GUARD = """\
-# until the runs begin
-not_begun=%(folder)s/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_not_begun
-rm -f "$not_begun"
-refuse() { trap - EXIT; echo "$1" | tee "$not_begun" >&2; exit 1; }
-on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
-trap 'test $? = 0 || test -n "${begun:-}" || refuse "the setup commands ended the job"' EXIT
-trap 'trap - EXIT; exit 143' TERM
-# not in the files that they source
-test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || on_error $code $LINENO' ERR"""
-CHECKS = """\
+# After the setup commands. srun would pass on nothing but what a site has the job export.
+BEGIN = """\
 test -d "$SLURM_SUBMIT_DIR" || refuse "the working directory is gone: $SLURM_SUBMIT_DIR"
-%(python)s -c %(check)s hpc_hydra %(package)s || refuse %(lacking)s
-begun=yes
-trap - TERM
+unset SLURM_EXPORT_ENV
+: > "$hpc_job"_starting || true
+hpc_begun=yes
+trap : TERM HUP USR1 USR2
 test -z "${BASH_VERSION:-}" || trap - ERR"""
-CHECK = (
-    "import importlib.util, sys; lacking = [name for name in sys.argv[1:] if not "
-    'importlib.util.find_spec(name)]; sys.exit("no package " + ", ".join(lacking) if lacking else 0)'
-)
-
-
-class Refused(Exception):
-    """Slurm did not take a job; the text is sbatch's."""
 
 
 class SlurmExecutor(submitit.SlurmExecutor):
@@ -139,30 +122,33 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 raise Refused(error)
 
 
-def guarded(setup: Sequence[str], folder: str, python: str, source: Source) -> list[str]:
-    """The lines of ``setup``, with what ends the job if one of them fails, or if the runs cannot begin.
+def guarded(
+    setup: Sequence[str], folder: str, python: str, source: Source, together: bool, timeouts: int
+) -> list[str]:
+    """The lines of ``setup``, with what ends the job if one of them fails or the runs cannot begin, and
+    requeues it if they have stopped.
 
     Args:
         folder: that of the jobs.
         python: the shell command that starts the Python of the runs.
         source: of the app whose package that Python should have.
+        together: the ranks of the job share a run, which fails with any of them.
+        timeouts: how often the job is requeued because its time was over.
     """
     shebang = [line for line in setup[:1] if line.startswith("#!")]
     package = source.package.partition(".")[0]
     project = source.root and repository_of(source.root / package)
     needed = f"-e {shlex.quote(str(project))}" if package else "hpc-hydra"
-    lacking = (
-        f"{python} does not start, or lacks what the runs need. On a login node: "
-        f"{python} -m pip install {needed}"
-    )
-    before = GUARD % {"folder": shlex.quote(folder)}
-    after = CHECKS % {
+    variables = {
+        "folder": folder,
         "python": python,
-        "check": shlex.quote(CHECK),
-        "package": shlex.quote(package) if package else "",
-        "lacking": shlex.quote(lacking),
+        "remedy": f"{python} -m pip install {needed}",
+        "together": "yes" if together else "",
+        "max_num_timeout": str(timeouts),
     }
-    return [*shebang, before, *setup[len(shebang) :], after]
+    before = "\n".join(f"hpc_{name}={shlex.quote(value)}" for name, value in variables.items())
+    functions = Path(__file__).with_suffix(".sh").read_text()
+    return [*shebang, before, functions, *setup[len(shebang) :], BEGIN]
 
 
 def job_of(script: Path) -> tuple[bool, str | None]:

@@ -188,9 +188,9 @@ class Launcher(stock.BaseSubmititLauncher):
         if submission["git_diff"]:
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
         if self.params["copy_source"] and self.source.files():
-            self._copy = records.claim(self.directory / "source")
-            self.source.copy(self._copy)
-            submission["source"] = self._copy.name
+            folder = records.claim(self.directory / "source")
+            self._copy = self.source.copy(folder)
+            submission["source"] = folder.name
         for job in jobs:
             for run in job:
                 run.submission = number
@@ -260,19 +260,13 @@ class Launcher(stock.BaseSubmititLauncher):
             result._return_value = record.get("result")
             return result
 
-    def _give_up(self, run: Run, reason: str) -> str:
-        """Record that a job has ended without a result; return why, as far as it is known."""
-        log_file = self.directory / (run.log or "")
-        text = log_file.read_text(errors="replace").strip() if log_file.is_file() else ""
-        last_line = text.rpartition("\n")[2]
-        if last_line and last_line not in reason:
-            reason += f"; its log ends with: {last_line}"
+    def _give_up(self, run: Run, reason: str) -> None:
+        """Record that a job has ended without a result."""
         directory = self.directory / str(run.number)
         try:
             records.record_end(directory, run.overrides, str(run.job_id), reason)
         except OSError as error:
             log.warning("run %d: no record of its end: %s", run.number, error)
-        return reason
 
     def _explain(self, killed: list[Run]) -> None:
         """Record what else is known of why these ended."""

@@ -39,9 +39,7 @@ class LocalLauncher(Launcher):
         cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
         places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
         jobs = [left[place::places] for place in range(min(places, len(left)))]
-        submission = self._prepare(
-            jobs, runs, False, use_srun=True, ranks=ranks, max_num_timeout=3, signal_delay_s=30
-        )
+        submission = self._prepare(jobs, runs, False, use_srun=True, ranks=ranks, signal_delay_s=30)
         variables = {
             "PYTHONPATH": self._python_path(),
             # Numerical libraries start a thread for each core of the machine unless told otherwise.

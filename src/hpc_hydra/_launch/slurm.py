@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from .._files import open_own
 from .._job.submission import Result, Run, Work
 from .._source import Source
 from .launcher import Launcher
+from .refusal import Refused, remedy
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
@@ -62,6 +64,14 @@ class SlurmLauncher(Launcher):
     def _make_executor(self) -> SlurmExecutor:
         from .job_script import SlurmExecutor, guarded
 
+        if (
+            "clusters" in (self.params["additional_parameters"] or {})
+            or "SBATCH_CLUSTERS" in os.environ
+        ):
+            raise records.LauncherError(
+                "clusters=NAME: squeue would not see jobs on another cluster. Leave it out, and "
+                "`export SLURM_CLUSTERS=NAME`, which all of Slurm's commands obey"
+            )
         folder = str(Path(self.params["submitit_folder"]).absolute())
         if re.search(r"[%\\]", folder):
             raise records.LauncherError(
@@ -74,11 +84,12 @@ class SlurmLauncher(Launcher):
         if python_path := self._python_path():
             setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
         python = parameters["python"] or shlex.quote(sys.executable)
-        parameters["setup"] = guarded(setup, folder, python, self.source)
+        together = self.params["runs_per_job"] == 1
+        timeouts = parameters["max_num_timeout"]
+        parameters["setup"] = guarded(setup, folder, python, self.source, together, timeouts)
         executor = SlurmExecutor(folder, **parameters)
         if executor._num_tasks() > 1:
             # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
-            together = self.params["runs_per_job"] == 1
             arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
             executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
         return executor
@@ -91,18 +102,20 @@ class SlurmLauncher(Launcher):
         return executor._make_submission_file_text(command, "")
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
-        from .job_script import Refused, max_jobs_per_array
+        from .job_script import max_jobs_per_array
 
         per_job = self.params["runs_per_job"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
         executor = self._make_executor()
+        ranks = executor._num_tasks()
+        if ranks > 1 and per_job == 1:
+            log.info("each run has %d ranks: processes that are to work on it together", ranks)
         submission = self._prepare(
             jobs,
             runs,
             shared=per_job > 1,
             use_srun=self.params["use_srun"],
-            ranks=executor._num_tasks(),
-            max_num_timeout=self.params["max_num_timeout"],
+            ranks=ranks,
             signal_delay_s=self.params["signal_delay_s"],
         )
         executor = self._make_executor()  # now with the copy of the source on its path
@@ -117,7 +130,7 @@ class SlurmLauncher(Launcher):
             except Refused as refusal:
                 self._on_refusal(refusal, runs)
                 return
-            self._note(jobs[first:end], job_id, per_job > 1, executor._num_tasks(), runs, script)
+            self._note(jobs[first:end], job_id, per_job > 1, ranks, runs, script)
 
     def _note(
         self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, runs: list[Run],
@@ -151,13 +164,15 @@ class SlurmLauncher(Launcher):
             jobs = [[numbered[number] for number, _ in job] for job in work.jobs]
             self._note(jobs[first:end], job_id, work.shared, work.ranks, runs, script)
 
-    def _on_refusal(self, refusal: Exception, runs: list[Run]) -> None:
+    def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
         submitted = sum(run.job_id is not None for run in runs)
+        more = remedy(refusal, len(runs), self.params["qos"])
+        reason = f"{refusal}\n{more}" if more else str(refusal)
         if not submitted:
-            raise records.LauncherError(f"Slurm did not take the job: {refusal}") from refusal
+            raise records.LauncherError(f"Slurm did not take the job: {reason}") from refusal
         log.error(
             "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
-            "%s", submitted, len(runs), refusal, self._sweep_dir(),
+            "%s", submitted, len(runs), reason, self._sweep_dir(),
         )  # fmt: skip
 
     def _under_way(self) -> set[str]:

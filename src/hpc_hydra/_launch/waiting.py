@@ -28,7 +28,9 @@ class Watch:
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
         self.failures: list[str] = []
-        self.refused: dict[int, str] = {}  # why, of runs whose job could not begin them
+        self.ended: dict[
+            int, str
+        ] = {}  # why, by the job script, a job ended without the run's results
         self.given_up: dict[int, str] = {}  # why, of runs that left no result
         # For each rank of a run the result that it has if it completes, or fails.
         self._names = {
@@ -61,10 +63,22 @@ class Watch:
                     except Exception as unreadable:
                         error = f"its result cannot be read: {unreadable}"
                 self.close(run, error)
-            elif f"{run.job_id}_not_begun" in there:
-                self.refused[number] = (self.folder / f"{run.job_id}_not_begun").read_text().strip()
+            elif f"{run.job_id}_ended" in there:
+                failed = [self.folder / name for _, name in self._names[number] if name in there]
+                self.ended[number] = (
+                    Result(run.overrides, failed[:1]).error
+                    if failed
+                    else (self.folder / f"{run.job_id}_ended").read_text().strip()
+                )
             elif (run.log or "").rpartition("/")[2] in there:
                 self.running.add(number)
+
+    def explained(self, run: Run, end: str) -> str:
+        """Slurm's word for the ``end`` of a job, and the last one in its log."""
+        path = self.folder / (run.log or "").rpartition("/")[2]
+        text = path.read_text(errors="replace").strip() if path.is_file() else ""
+        last_line = text.rpartition("\n")[2]
+        return f"{end}; its log ends with: {last_line}" if last_line else end
 
 
 class Queue:
@@ -137,18 +151,20 @@ def wait(
     watch: Watch,
     view: View,
     end_of: Callable[[str], str | None],
-    give_up: Callable[[Run, str], str],
+    give_up: Callable[[Run, str], None],
 ) -> None:
     """Until all runs of ``watch`` are over. One whose job has ended without a result, for the reason
-    that ``end_of`` gives, is given up; ``give_up`` records that, and says what is known of it."""
+    that the job script or ``end_of`` gives, is given up; ``give_up`` records that."""
     while True:
         began = time.process_time()  # by the clock it may be much longer, on a busy login node
         # Asked before the look: then what a job left at its end is seen.
         ends = {number: end_of(str(run.job_id)) for number, run in watch.open.items()}
         watch.look()
         for number, run in list(watch.open.items()):
-            if reason := watch.refused.get(number) or ends[number]:
-                watch.given_up[number] = give_up(run, reason)
+            reason, end = watch.ended.get(number), ends[number]
+            if reason or end:
+                watch.given_up[number] = reason or watch.explained(run, str(end))
+                give_up(run, watch.given_up[number])
                 watch.close(run, watch.given_up[number])
         view.show(watch)
         if not watch.open:

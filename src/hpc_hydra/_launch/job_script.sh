@@ -1,0 +1,70 @@
+# What fails before the runs begin ends the job, with the reason in its log, and in a file, from which the
+# waiting command has it sooner than from Slurm.
+hpc_job=$hpc_folder/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
+hpc_begun=
+rm -f "$hpc_job"_ended "$hpc_job"_stopped
+refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
+on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
+trap 'at_end $?' EXIT
+trap 'trap - EXIT; exit 143' TERM
+# not in the files that they source
+test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || on_error $code $LINENO' ERR
+
+# After the runs. Those that were asked to stop have left a word in a file: their job is requeued, unless Slurm
+# does that itself, or does not want it any more.
+at_end() {
+    trap - EXIT
+    set +eu
+    test -n "$hpc_begun" || refuse "the setup commands ended the job"
+    if test -e "$hpc_job"_starting && test "$1" != 0; then
+        why=$(grep -v '^srun: error: .*Exited with' "$hpc_job"_0_log.out | tail -n 1)
+        refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
+    fi
+    rm -f "$hpc_job"_starting
+    : >> "$hpc_job"_stopped || exit "$1" # a network file system shows what is in a file when it is opened
+    test -s "$hpc_job"_stopped || test "$1" = 75 || { rm -f "$hpc_job"_stopped; exit "$1"; }
+    tried= warned= refused=0
+    ! grep -q -e warned -e timeout "$hpc_job"_stopped || warned=yes
+    while :; do
+        ask_fate
+        case $fate in
+        RUNNING) test "$1" = 0 || test "$1" = 75 || test -z "$hpc_together" ||
+            refuse "one of its ranks ended with exit code $1" ;;
+        "") test -n "$warned" || exit 75 ;; # Slurm ends the job, or requeues it
+        TIMEOUT) test -n "$warned" && test -z "$tried" || refuse TIMEOUT ;;
+        REQUEUED) exit 75 ;;
+        *) refuse "$fate" ;;
+        esac
+        test -z "$fate" || test -z "$tried" || refused=$((refused + 1))
+        test $refused -lt 2 || refuse "not requeued: $answer"
+        test -n "$tried" || count_timeouts
+        tried=yes
+        answer=$(timeout 60 scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit 75
+        echo "not requeued: $answer; trying again" >&2
+        sleep 2
+    done
+}
+
+# What Slurm means to do with the job: RUNNING, since the signal was somebody else's or a warning; REQUEUED;
+# else how it will have ended. While it ends, the state of any of them is COMPLETING.
+ask_fate() {
+    read -r fate restarts reason <<END
+$(timeout 20 squeue --noheader --jobs="$SLURM_JOB_ID" --states=all --Format=State:40,RestartCnt:40,Reason:40)
+END
+    case $fate in "" | RUNNING) return ;; esac
+    test "$restarts" -le "${SLURM_RESTART_COUNT:-0}" || reason=REQUEUED
+    case $reason in
+    None) fate=CANCELLED ;;
+    TimeLimit) fate=TIMEOUT ;;
+    NodeDown) fate=NODE_FAIL ;;
+    *) fate=${reason%% *} ;;
+    esac
+}
+
+count_timeouts() {
+    grep -q timeout "$hpc_job"_stopped || return
+    timeouts=$(($(cat "$hpc_job"_timeouts 2>/dev/null || echo 0) + 1))
+    echo $timeouts >"$hpc_job"_timeouts
+    test $timeouts -le "$hpc_max_num_timeout" ||
+        refuse "TIMEOUT: time was over more often than hydra.launcher.max_num_timeout allows"
+}

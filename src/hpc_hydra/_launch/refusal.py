@@ -1,0 +1,58 @@
+"""Why Slurm does not take a job, and what would help."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import subprocess
+
+
+class Refused(Exception):
+    """Slurm did not take a job; the text is sbatch's."""
+
+
+def remedy(refusal: Refused, runs: int, qos: str | None) -> str:
+    """What to do about it, as far as Slurm tells; blank otherwise.
+
+    Args:
+        runs: of the sweep.
+        qos: of its jobs; None for the user's default one.
+    """
+    text = str(refusal)
+    if re.search("Max.*Submit|job submit limit", text):
+        limit = submit_limit(qos)
+        per_job = max(-(-runs // limit) if limit else 10, 2)
+        return (
+            f"You may have {limit or 'only so many'} jobs at a time: put several runs into each, with "
+            f"hydra.launcher.runs_per_job={per_job} for example"
+        )
+    if "partition" in text and (names := _ask("sinfo", "--noheader", "--format=%R")):
+        return f"The cluster's partitions: {', '.join(sorted(set(names)))}"
+    own = ("user", getpass.getuser(), "withassoc", "format=account")
+    if "account" in text and (names := _sacctmgr(*own)):
+        return f"Your accounts: {', '.join(sorted(set(names)))}"
+    return ""
+
+
+def submit_limit(qos: str | None) -> int | None:
+    """How many jobs the user may have at a time, elements of arrays counted, by the accounting: that of the
+    association, and that of this QOS or the default one."""
+    own = ("user", getpass.getuser(), "withassoc", "format=maxsubmitjobs,defaultqos")
+    rows = [line.split("|") for line in _sacctmgr(*own)]
+    limits = [row[0] for row in rows]
+    for name in {qos} if qos else {row[1] for row in rows} - {""}:
+        for limit in ("maxsubmitjobsperuser", "maxsubmitjobsperaccount"):
+            limits += _sacctmgr("qos", str(name), f"format={limit}")
+    return min((int(each) for each in limits if each.isdecimal()), default=None)
+
+
+def _sacctmgr(*what: str) -> list[str]:
+    return _ask("sacctmgr", "--noheader", "--parsable2", "--readonly", "show", *what)
+
+
+def _ask(*command: str) -> list[str]:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.split()
