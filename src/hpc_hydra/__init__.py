@@ -1,7 +1,7 @@
 """What a Hydra app needs on a Slurm cluster.
 
 A task uses `log_metrics`, `checkpoints`, `stop_requested`, `rank` and `this_process`, which need no
-Hydra; an app `stopping` and `ignoring` for its signals. What a repository's store is made of is
+Hydra; an app `stopping`, `ignoring` and `init_worker` for its signals. What a repository's store is made of is
 imported when it is asked for: `Site` and the launchers' configs, the callbacks, `with_multirun`.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import checkpoints
 from ._metrics import log_metrics, read_metrics
 from ._ranks import Process, rank, this_process
-from ._signals import ignoring, stop_requested, stopping
+from ._signals import ignoring, init_worker, stop_requested, stopping
 
 if TYPE_CHECKING:
     from ._launch.config import LocalConf, SlurmConf
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LocalConf", "Process", "RecordCallback", "Site", "SlurmConf", "WandbCallback", "checkpoints",
-    "ignoring", "job_script", "log_metrics", "rank", "read_metrics", "stop_requested", "stopping",
+    "ignoring", "init_worker", "job_script", "log_metrics", "rank", "read_metrics", "stop_requested", "stopping",
     "this_process", "with_multirun",
 ]  # fmt: skip
 

@@ -88,9 +88,10 @@ class RecordCallback(Callback):
 
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
+        before = read(self.directory / RUN)
+        signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
-        before = read(self.directory / RUN)
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),

@@ -44,6 +44,7 @@ SIGNALS = {
 # Requeueing takes a few seconds. Slurm's default KillWait is 30 s, and nothing in the job tells it.
 HAND_OVER_S = 10
 TERM_GRACE_S = 20
+SAME_SIGNAL_S = 0.1  # in which it has reached all processes of a job
 
 STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL of sysexits.h
 
@@ -53,6 +54,9 @@ supervised = False
 unheard: list[int] = []
 #: Called with the signal's name before a run that was stopped leaves its process.
 before_hand_over: list[Callable[[str], None]] = []
+
+#: Whether the run raised something when it was stopped the last time, which is not forgiven twice.
+raised_before = False
 
 _current: _StopRequest | None = None
 
@@ -79,7 +83,8 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
     """Let signals ask the run inside of the block to stop; put the handlers back after it.
 
     In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
-    SystemExit. A block inside of another one takes its place.
+    SystemExit. So is one that raises something after a signal, which may have killed a process that it
+    needed; a run that did so the last time too has failed. A block inside of another one takes its place.
 
     Args:
         grace_s: for each signal the seconds that the run has to return after it.
@@ -93,7 +98,14 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
         try:
             if unheard:
                 _current.hand_over(signal.Signals(unheard[0]))
-            yield
+            try:
+                yield
+            except (Exception, SystemExit) as error:
+                time.sleep(SAME_SIGNAL_S)
+                if _current.signal is None or raised_before:
+                    raise
+                log.warning("raised after %s", _current.signal.name, exc_info=True)
+                _current.hand_over(_current.signal, f", then {type(error).__name__}: {error}")
             if _current.told and _current.signal:
                 _current.hand_over(_current.signal)
         except KeyboardInterrupt:
@@ -101,6 +113,13 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
             raise
         finally:
             _current = outer
+
+
+def init_worker(*_: object) -> None:
+    """Leave Slurm's signals, which reach all processes of a job, to the process of the run: for those that
+    it starts, as `DataLoader(worker_init_fn=hpc_hydra.init_worker)`."""
+    for number in SIGNALS - {signal.SIGCONT}:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:
@@ -185,9 +204,9 @@ class _StopRequest:
         if callable(before):
             before(number, frame)
 
-    def hand_over(self, number: signal.Signals) -> None:
+    def hand_over(self, number: signal.Signals, what: str = "") -> None:
         """Leave the process; a supervisor has its job requeued, if Slurm does not do so itself."""
-        _leave(number.name)
+        _leave(number.name + what)
         if not self._handing_over.acquire(blocking=False):
             time.sleep(60)  # the thread is at it, and ends the process
         sys.exit(STOPPED if supervised else 128 + number)

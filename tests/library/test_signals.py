@@ -47,11 +47,36 @@ def test_a_run_that_ends_without_asking_is_complete() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
-def test_a_run_that_fails_after_the_signal_has_failed() -> None:
-    with pytest.raises(ZeroDivisionError), stopping(GRACE_S):
+@pytest.mark.parametrize("error", [RuntimeError("a worker is killed"), SystemExit(0)])
+def test_what_a_run_raises_after_the_signal_is_its_stop(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm signals the processes beside it too, and some libraries end theirs. But one that always fails
+    to save is not to go round for ever."""
+    reasons: list[str] = []
+    monkeypatch.setattr(signals, "before_hand_over", [reasons.append])
+    monkeypatch.setattr(signals, "supervised", True)
+    with pytest.raises(SystemExit) as ended, stopping(GRACE_S):
         os.kill(os.getpid(), signal.SIGUSR2)
-        assert stop_requested()
-        raise ZeroDivisionError
+        raise error
+    assert ended.value.code == signals.STOPPED
+    assert reasons == [f"SIGUSR2, then {type(error).__name__}: {error}"]
+    monkeypatch.setattr(signals, "raised_before", True)
+    with pytest.raises(type(error)) as again, stopping(GRACE_S):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        raise error
+    assert again.value is error
+
+
+def test_a_worker_leaves_signals_to_its_run() -> None:
+    program = f"""
+        import os, signal
+        from hpc_hydra import init_worker
+        init_worker(0)
+        for number in {sorted(map(int, signals.SIGNALS))}:
+            os.kill(os.getpid(), number)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)]).returncode == 0
 
 
 def test_a_run_that_is_interrupted_has_stopped() -> None:

@@ -146,7 +146,7 @@ def test_two_members_at_once(
             own_files.append(f"jobs/{job_of(directory)}_submission.sh")
         for name in own_files:
             assert statuses[directory / name].st_mode & 0o777 == 0o666 & ~umask, name
-        for name in ("", "0", "jobs", "source/hpc_experiment"):
+        for name in ("", "0", "jobs", "source/src/hpc_experiment"):
             assert statuses[directory / name].st_mode & 0o777 == 0o777 & ~umask, name
 
     held = base / DAY / "held"

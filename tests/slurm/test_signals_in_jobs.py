@@ -5,10 +5,12 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from faults import Sweep
 from jobs import slurm, wait_until
+from running import run
 
 Traced = Callable[..., Sweep]
 SHAPES = {
@@ -79,3 +81,42 @@ def test_signals(policy: str, traced: Traced) -> None:
             if policy == "ignore":
                 assert sweep.restarts[number] == 0
         sweep.tell(f"signals, policy {policy}: {shape}", sent[shape])
+
+
+def test_a_short_time_limit(traced: Traced) -> None:
+    """The warning would come while Python starts, if it came as long before the limit as usual."""
+    sweep = traced(
+        "+setup=hpc_batch", f"seed={','.join(map(str, range(4)))}", "lr=0.01,0.02,0.03,0.04,0.05,0.06",
+        "epochs=3", pace=0,
+    )  # fmt: skip
+    done = sweep.repeat("hydra.launcher.timeout_min=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sweep.states == ["COMPLETED"] * 24
+    assert "warned 20 s before" in done.stdout
+
+
+def test_signals_while_runs_start(traced: Traced, tmp_path: Path) -> None:
+    """Before Python has handlers, a signal ends it: the job script has the job requeued all the same."""
+    seed = random.randrange(10**6)
+    print("seed of the moments:", seed)
+    moments = random.Random(seed)
+    jobs, times = (24, 1000) if ALL else (4, 24)
+    sweep = traced(
+        "+setup=hpc_batch", "seed=0,1,2,3", f"lr={','.join(f'0.0{n}' for n in range(1, 1 + jobs // 4))}",
+        "epochs=60", pace=1,
+    )  # fmt: skip
+    with sweep.going_on(step=0) as process:
+        for _ in range(times):
+            time.sleep(moments.uniform(0, 8 / jobs))
+            name, number = moments.choice(SIGNALS), moments.randrange(jobs)
+            element = f"{sweep.job}_{number}"  # which may not be there just then
+            run("scancel", f"--signal={name}", element, cwd=tmp_path, **sweep.project.variables)
+        sweep.set_pace(0)
+        output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    restarts = slurm(
+        sweep.project, "squeue", "--noheader", "--states=all", f"--jobs={sweep.job}", "--Format=RestartCnt"
+    )  # fmt: skip
+    print("requeued:", sum(map(int, restarts.split())))
+    assert sum(map(int, restarts.split())) >= jobs
+    assert sweep.states == ["COMPLETED"] * jobs

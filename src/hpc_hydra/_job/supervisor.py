@@ -9,6 +9,7 @@ job requeued when all ranks have ended.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ from .worker import Todo, say, work_off
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 class Supervisor:
@@ -69,7 +71,9 @@ class Supervisor:
         code = self._work_off()
         if code == STOPPED:
             return self._stop()
-        return code if code >= 0 else 128 - code
+        return (
+            code if code >= 0 else 1
+        )  # the job script takes 128 + a signal for one that ended this process
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
@@ -118,6 +122,10 @@ class Supervisor:
         return os.waitstatus_to_exitcode(status)
 
     def _be_child(self, left: list[Todo]) -> None:
+        with suppress(
+            AttributeError
+        ):  # Linux only: nobody would know of a run that outlives its supervisor
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         code: int | str | None
         try:
             code = work_off(left, self.work, self.payload, self.job)

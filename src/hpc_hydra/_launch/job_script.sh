@@ -1,6 +1,7 @@
 # What fails before the runs begin ends the job, with the reason in its log, and in a file, from which the
 # waiting command has it sooner than from Slurm.
-hpc_job=$hpc_folder/${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}
+hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last element is that of the whole array
+hpc_job=$hpc_folder/$hpc_id
 hpc_begun=
 rm -f "$hpc_job"_ended "$hpc_job"_stopped
 refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
@@ -16,19 +17,24 @@ at_end() {
     trap - EXIT
     set +eu
     test -n "$hpc_begun" || refuse "the setup commands ended the job"
-    if test -e "$hpc_job"_starting && test "$1" != 0; then
+    tried= warned= stopped= refused=0
+    case $1 in
+    75 | 129 | 138 | 143) stopped=yes ;; # a rank died of HUP, USR1 or TERM while Python was starting
+    140) stopped=yes warned=yes ;;       # and of USR2
+    esac
+    if test -e "$hpc_job"_starting && test "$1" != 0 && test -z "$stopped"; then
         why=$(grep -v '^srun: error: .*Exited with' "$hpc_job"_0_log.out | tail -n 1)
         refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
     fi
     rm -f "$hpc_job"_starting
     : >> "$hpc_job"_stopped || exit "$1" # a network file system shows what is in a file when it is opened
-    test -s "$hpc_job"_stopped || test "$1" = 75 || { rm -f "$hpc_job"_stopped; exit "$1"; }
-    tried= warned= refused=0
+    test -s "$hpc_job"_stopped || test -n "$stopped" || { rm -f "$hpc_job"_stopped; exit "$1"; }
+    test "$1" != 0 || stopped=yes
     ! grep -q -e warned -e timeout "$hpc_job"_stopped || warned=yes
     while :; do
         ask_fate
         case $fate in
-        RUNNING) test "$1" = 0 || test "$1" = 75 || test -z "$hpc_together" ||
+        RUNNING) test -n "$stopped" || test -z "$hpc_together" ||
             refuse "one of its ranks ended with exit code $1" ;;
         "") test -n "$warned" || exit 75 ;; # Slurm ends the job, or requeues it
         TIMEOUT) test -n "$warned" && test -z "$tried" || refuse TIMEOUT ;;
@@ -39,7 +45,7 @@ at_end() {
         test $refused -lt 2 || refuse "not requeued: $answer"
         test -n "$tried" || count_timeouts
         tried=yes
-        answer=$(timeout 60 scontrol requeue "$SLURM_JOB_ID" 2>&1) && exit 75
+        answer=$(timeout 60 scontrol requeue "$hpc_id" 2>&1) && exit 75
         echo "not requeued: $answer; trying again" >&2
         sleep 2
     done
@@ -49,7 +55,7 @@ at_end() {
 # else how it will have ended. While it ends, the state of any of them is COMPLETING.
 ask_fate() {
     read -r fate restarts reason <<END
-$(timeout 20 squeue --noheader --jobs="$SLURM_JOB_ID" --states=all --Format=State:40,RestartCnt:40,Reason:40)
+$(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,Reason:40)
 END
     case $fate in "" | RUNNING) return ;; esac
     test "$restarts" -le "${SLURM_RESTART_COUNT:-0}" || reason=REQUEUED

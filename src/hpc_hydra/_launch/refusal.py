@@ -26,12 +26,18 @@ def remedy(refusal: Refused, runs: int, qos: str | None) -> str:
             f"You may have {limit or 'only so many'} jobs at a time: put several runs into each, with "
             f"hydra.launcher.runs_per_job={per_job} for example"
         )
-    if "partition" in text and (names := _ask("sinfo", "--noheader", "--format=%R")):
-        return f"The cluster's partitions: {', '.join(sorted(set(names)))}"
-    own = ("user", getpass.getuser(), "withassoc", "format=account")
-    if "account" in text and (names := _sacctmgr(*own)):
-        return f"Your accounts: {', '.join(sorted(set(names)))}"
-    return ""
+    found = {
+        "partition": ("the cluster's partitions", _ask("sinfo", "--noheader", "--format=%R")),
+        "account": (
+            "your accounts",
+            _sacctmgr("user", getpass.getuser(), "withassoc", "format=account"),
+        ),
+    }
+    return "; ".join(
+        f"{what}: {', '.join(sorted(set(names)))}"
+        for word, (what, names) in found.items()
+        if word in text and names
+    )
 
 
 def submit_limit(qos: str | None) -> int | None:

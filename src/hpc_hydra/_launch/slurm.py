@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 SILENT = (
     "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
 )
+SHORTEST_DELAY_S = 20
 
 
 class SlurmLauncher(Launcher):
@@ -86,6 +87,7 @@ class SlurmLauncher(Launcher):
         python = parameters["python"] or shlex.quote(sys.executable)
         together = self.params["runs_per_job"] == 1
         timeouts = parameters["max_num_timeout"]
+        parameters["signal_delay_s"] = self._signal_delay_s()
         parameters["setup"] = guarded(setup, folder, python, self.source, together, timeouts)
         executor = SlurmExecutor(folder, **parameters)
         if executor._num_tasks() > 1:
@@ -93,6 +95,12 @@ class SlurmLauncher(Launcher):
             arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
             executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
         return executor
+
+    def _signal_delay_s(self) -> int:
+        """As long before the time limit as is asked for; of a short limit an eighth, so that the warning,
+        which may come a minute early, does not come at once."""
+        limit_s = int(self.params["timeout_min"]) * 60
+        return min(int(self.params["signal_delay_s"]), max((limit_s - 60) // 8, SHORTEST_DELAY_S))
 
     def job_script(self) -> str:
         """That of a single run, whatever the task."""
@@ -106,6 +114,8 @@ class SlurmLauncher(Launcher):
 
         per_job = self.params["runs_per_job"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
+        if (delay := self._signal_delay_s()) != self.params["signal_delay_s"]:
+            log.info("runs are warned %d s before their short time limit", delay)
         executor = self._make_executor()
         ranks = executor._num_tasks()
         if ranks > 1 and per_job == 1:
@@ -116,7 +126,7 @@ class SlurmLauncher(Launcher):
             shared=per_job > 1,
             use_srun=self.params["use_srun"],
             ranks=ranks,
-            signal_delay_s=self.params["signal_delay_s"],
+            signal_delay_s=self._signal_delay_s(),
         )
         executor = self._make_executor()  # now with the copy of the source on its path
         arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
