@@ -162,3 +162,11 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     assert not (zen_app.sweep / "0" / "run.json").exists() or (
         record(zen_app.sweep / "0")["state"] == "RUNNING"
     )
+
+
+def test_runs_of_a_process_draw_numbers_of_their_own(zen_app: App) -> None:
+    """They are forked from one; and what one leaves in its process is nothing to the next."""
+    command = ("+setup=local", "model=chance", "lr=1,2,3", "hydra.launcher.cpus_per_task=1000")
+    assert zen_app(*command).returncode == 0
+    results = {record(zen_app.sweep / str(number))["result"] for number in range(3)}
+    assert len(results) == 3 and max(results) < 1

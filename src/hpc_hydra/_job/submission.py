@@ -44,6 +44,7 @@ class Work:
     signal_delay_s: int
     origin: dict[str, Any]  # of the records of its runs
     source: tuple[str, str] | None  # the folder of the app's code, and its copy
+    process_per_run: bool = True
     format: int = 1
 
     def write(self, path: Path, common: bytes) -> None:

@@ -1,22 +1,27 @@
-"""What a job executes on each of its task ranks: its runs, one after another, in a process of their own.
+"""What a job executes on each of its task ranks: its runs, one after another, each in a process of its own.
 
     python -m hpc_hydra._job.supervisor SUBMISSION FIRST_JOB
 
-This process only watches that one: what kills it costs one run, and the others get a new process. What
-Slurm signals is passed on. If runs have stopped for that, the job script learns it from a file, and has the
+This process has loaded what they need, and is forked for each: what kills a run, or what it leaves behind in
+memory, is nothing to the others. What Slurm signals is passed on. If runs have stopped for that, the job script learns it from a file, and has the
 job requeued when all ranks have ended.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
 import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import IO, Any
 
 import submitit
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
@@ -25,7 +30,7 @@ from .. import _signals as signals
 from .._files import open_own
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
-from .worker import Todo, say, work_off
+from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
@@ -61,6 +66,7 @@ class Supervisor:
         self.todo = self.todo_of_job[own]
         self.began = time.monotonic()
         self.child = 0
+        self._learned = False
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
@@ -92,51 +98,91 @@ class Supervisor:
 
     def _work_off(self) -> int:
         exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo))
+        if not self._left():
+            return exit_code
+        try:
+            do = prepare(self.work, self.payload, self.job)
+        except Exception:
+            for todo in self._left():
+                fail(todo)
+            return 1
+        # What was loaded may have handlers of its own, which its runs are to have.
+        handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while left := self._left():
-            code = self._run(left)
+            todos = left[:1] if self.work.process_per_run else left
+            code = self._run(do, todos, handlers)
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
             if code and signals.unheard and together:
                 # Of ranks that work together one stops first, and the others fail for want of it.
-                for todo in left:
+                for todo in todos:
                     todo.result(completed=False).unlink(missing_ok=True)
                 return STOPPED
             exit_code = exit_code or code
-            if unfinished := self._left():
+            if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 self._end(unfinished[0], f"{KILLED} with {how}")
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
-    def _run(self, left: list[Todo]) -> int:
-        """The exit code of a process that works off ``left``; negative if it died of a signal."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
-        child = self.child = os.fork()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-        if child == 0:
-            self._be_child(left)
-        status = os.waitpid(child, 0)[1]
-        self.child = 0
+    def _run(
+        self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
+    ) -> int:
+        """The exit code of a process that does ``todos``; negative if it died of a signal."""
+        memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
+        with os.fdopen(memory("learned"), "w+b") as learned:
+            signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+            child = self.child = os.fork()
+            if child == 0:
+                self._be_child(do, todos, handlers, learned)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
+            status = os.waitpid(child, 0)[1]
+            self.child = 0
+            learned.seek(0)
+            self._learn(learned.read().decode().split())
         return os.waitstatus_to_exitcode(status)
 
-    def _be_child(self, left: list[Todo]) -> None:
+    def _be_child(
+        self, do: Callable[[Todo], int], todos: list[Todo],
+        handlers: Mapping[signal.Signals, Any], learned: IO[bytes],
+    ) -> None:  # fmt: skip
         with suppress(
             AttributeError
         ):  # Linux only: nobody would know of a run that outlives its supervisor
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        code: int | str | None
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
+        forget_chance()
+        known, code = set(sys.modules), 0
         try:
-            code = work_off(left, self.work, self.payload, self.job)
+            for todo in todos:
+                if (this := do(todo)) == STOPPED:
+                    code = STOPPED
+                    break
+                code = code or this
         except SystemExit as end:
-            code = end.code
+            code = end.code  # type: ignore[assignment]
         if code == STOPPED:  # no thread that the task left behind may hold up the requeueing
             with suppress(OSError):
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(STOPPED)
+        with suppress(OSError):
+            learned.write("\n".join(set(sys.modules) - known).encode())
+            learned.flush()
         sys.exit(code)
+
+    def _learn(self, modules: Iterable[str]) -> None:
+        """Load what the first run has loaded, once for all that follow."""
+        if not self._learned and len(self._left()) > 0:
+            for name in modules:
+                with suppress(Exception):
+                    import_module(name)
+            gc.freeze()
+        self._learned = True
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Also in the process of the runs, as long as these have no handlers of their own."""
@@ -180,4 +226,6 @@ class Supervisor:
 
 
 if __name__ == "__main__":
+    # Of Python 3.12, about threads: those of numerical libraries, which are prepared for it.
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
     sys.exit(Supervisor(Path(sys.argv[1]), int(sys.argv[2])).supervise())

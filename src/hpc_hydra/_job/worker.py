@@ -1,4 +1,5 @@
-"""The process of a rank's runs: it loads what is common to them once, and calls the task for each."""
+"""What a rank's runs have in common is loaded once; then each is a call of the task, in a process forked from
+the one that has loaded it."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,9 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment) -> int:
-    """Do ``todos`` one after another; return the exit code: 1 if any of them failed, STOPPED if the
-    rest is to be done later.
+def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo], int]:
+    """Load what the runs need; return the function that does one, whose exit code is 0, 1 if it failed, or
+    STOPPED if it is to be done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
@@ -87,30 +88,25 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
     signals.supervised = True
     if work.shared:
         _take_share(job)
-    try:
-        from hydra.core.singleton import Singleton
-        from hydra.core.utils import JobStatus, setup_globals
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import JobStatus, setup_globals
 
-        from .. import _records as records
-        from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
+    from .. import _records as records
+    from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
 
-        share_config_store()
-        records.origin = work.origin
-        if work.source:
-            # `python -m` looks first into the folder where the command was typed.
-            sys.path.insert(0, work.source[1])
-        context, task_function, sweep, state = pickle.loads(payload)
-        Singleton.set_state(state)
-        setup_globals()
-        if work.source:
-            read_copies(context.config_loader, *map(Path, work.source))
-        composer = Composer(context.config_loader, sweep)
-        add_callback(context, records.RecordCallback())
-        gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
-    except Exception:
-        for todo in todos:
-            _fail(todo)
-        return 1
+    share_config_store()
+    records.origin = work.origin
+    if work.source:
+        # `python -m` looks first into the folder where the command was typed.
+        sys.path.insert(0, work.source[1])
+    context, task_function, sweep, state = pickle.loads(payload)
+    Singleton.set_state(state)
+    setup_globals()
+    if work.source:
+        read_copies(context.config_loader, *map(Path, work.source))
+    composer = Composer(context.config_loader, sweep)
+    add_callback(context, records.RecordCallback())
+    gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
     def stoppable(config: Any) -> Any:
         """An app with handlers of its own replaces these for its run."""
@@ -118,8 +114,7 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
         with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
             return task_function(config)
 
-    exit_code = 0
-    for todo in todos:
+    def do(todo: Todo) -> int:
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config = composer.compose(todo.overrides)
@@ -134,16 +129,24 @@ def work_off(todos: list[Todo], work: Work, payload: bytes, job: JobEnvironment)
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 write_result(todo.folder, todo.number, todo.rank, returned, error)
             except Exception:  # of Hydra or a callback, or the result cannot be pickled
-                error = "see the traceback"
-                _fail(todo)
-        exit_code = exit_code or int(bool(error))
-    return exit_code
+                fail(todo)
+                return 1
+        return int(bool(error))
+
+    return do
 
 
-def _fail(todo: Todo) -> None:
+def fail(todo: Todo) -> None:
+    """Record the error that is being handled as the end of a run."""
     error = traceback.format_exc()
     say(error)
     todo.end(error)
+
+
+def forget_chance() -> None:
+    """Runs that are forked from one process would draw the same random numbers, if they set no seed."""
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
 
 
 def _take_share(job: JobEnvironment) -> None:

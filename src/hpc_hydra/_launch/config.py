@@ -32,6 +32,8 @@ class SlurmConf(SlurmQueueConf):
     srun_args: list[str] | None = None
     # false: return after submission
     wait: bool = True
+    # whether each run of a job has a process of its own
+    process_per_run: bool = True
     # whether jobs import a copy of the source as it is at submission
     copy_source: bool = True
     submitit_folder: str = JOBS
@@ -44,6 +46,7 @@ class LocalConf(LocalQueueConf):
 
     _target_: str = f"{PLUGIN}.LocalLauncher"
     wait: bool = True
+    process_per_run: bool = True
     copy_source: bool = True
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True

@@ -200,6 +200,7 @@ class Launcher(stock.BaseSubmititLauncher):
             jobs=[[(run.number, run.overrides) for run in job] for job in jobs],
             shared=shared,
             timeout_min=self.params["timeout_min"],
+            process_per_run=self.params["process_per_run"],
             source=(str(self.source.root), str(self._copy)) if self._copy else None,
             origin={
                 name: submission[name]

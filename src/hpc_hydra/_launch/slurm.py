@@ -79,7 +79,7 @@ class SlurmLauncher(Launcher):
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
                 "choose another directory with hydra.sweep.dir="
             )
-        own = ("runs_per_job", "wait", "copy_source", "submitit_folder")
+        own = ("runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder")
         parameters = {name: value for name, value in self.params.items() if name not in own}
         setup = list(parameters["setup"] or [])
         if python_path := self._python_path():

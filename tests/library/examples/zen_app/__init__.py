@@ -30,6 +30,16 @@ def free(lr: float, **options: object) -> float:
     return lr
 
 
+EARLIER: list[float] = []  # of this process
+
+
+def chance(lr: float) -> float:
+    import numpy as np
+
+    EARLIER.append(np.random.random() + 1000 * len(EARLIER))
+    return EARLIER[-1]
+
+
 def train(
     model: Callable[..., float],
     output_dir: str | Path,
@@ -63,6 +73,7 @@ Config = make_config(
 store(Config, name="config")
 store(builds(logistic, zen_partial=True, alpha=1e-4), group="model", name="logistic")
 store(builds(mlp, zen_partial=True, hidden=64, alpha=1e-4), group="model", name="mlp")
+store(builds(chance, zen_partial=True), group="model", name="chance")
 store(builds(free, zen_partial=True), group="model", name="free")
 store(HydraConf(job=JobConf(name="zen_app"), callbacks={"record": builds(RecordCallback)}))
 
