@@ -18,6 +18,7 @@ PLAIN_FACTS = {
     "GPU_PARTITION": "gpu",
     "GPUS_PER_NODE": 4,
     "GPU_REQUEST": "gres=gpu:{n}",
+    "GPU_TYPES": {},
     "CPU_PARTITION": "cpu",
     "ACCOUNT": "",
     "GPU_SBATCH": "",
