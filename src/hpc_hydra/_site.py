@@ -21,6 +21,7 @@ FIELDS = {
     "nodes": int, "tasks_per_node": int,
 }  # fmt: skip
 NUMBER = r"[0-9]+|\$\{(?:hpc|hydra)\..*\}"  # or an interpolation that is one
+OF_GPUS = re.compile(r"(?<!\S)-*(gpus\b|gres=\S*gpu|\w+[-_]per[-_]gpu)")
 ALIASES = {"ntasks_per_node": "tasks_per_node", "job_name": "name"}
 
 
@@ -32,13 +33,15 @@ class Site:
         file: one of the repository's, in which relative paths lie.
         setup_commands: of the shell, at the start of a job. If the first line is such as
             ``#!/bin/bash -l``, it is that of the job script.
-        venv_path: of the virtual environment; blank if the commands activate one.
+        python: what starts Python in a job. The folder of a virtual environment; or a command, which
+            has a blank or ends in a file that begins with ``python``; or blank, for the ``python3``
+            that the setup commands provide.
         environment: variables of the jobs, as far as whoever submits has none of that name.
     """
 
     file: str
     setup_commands: str = ""
-    venv_path: str = ""
+    python: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, path: str) -> str:
@@ -90,8 +93,8 @@ class Site:
         return SlurmConf(
             **translated,
             srun_args=srun_arguments(srun),
-            python=in_shell(f"{self.path(self.venv_path)}/bin/python") if self.venv_path else None,
-            setup=self.setup_lines(),
+            python=self.python_command(),
+            setup=self.setup_lines(gpus is not None or pack or bool(OF_GPUS.search(text))),
             **fields,
         )
 
@@ -122,14 +125,34 @@ class Site:
             "gpus_of_node": gpus_of_node,
         }
 
-    def setup_lines(self) -> list[str]:
-        """The lines of a job script before srun: the site's commands, the venv, the environment."""
+    def python_command(self) -> str:
+        """What starts Python, for the shell of a job. Variables are those of whoever submits, and what
+        begins with a dot lies in the repository."""
+        if is_folder(self.python):
+            return in_shell(f"{self.path(self.python)}/bin/python")
+        parts = re.split(r"""('[^']*'|"[^"]*")""", interpolated(self.python or "python3"))
+        for number in range(0, len(parts), 2):  # what is not in quotes
+            parts[number] = re.sub(
+                r"(?<!\S)\.[\w.-]*/[\w./+-]+(?!\S)",
+                lambda word: in_shell(self.path(word[0].removeprefix("./"))),
+                parts[number],
+            )
+        return "".join(parts)
+
+    def setup_lines(self, gpu_job: bool = False) -> list[str]:
+        """The lines of a job script before srun: the site's commands, the venv, the environment.
+
+        In the commands ``on_gpu COMMAND`` is for GPU jobs only, and ``on_cpu COMMAND`` for the others.
+        """
         shebang, newline, rest = self.setup_commands.partition("\n")
         is_script = newline and shebang.startswith("#!")
         lines = [shebang, rest] if is_script else [self.setup_commands]
+        if re.search(r"\bon_[gc]pu\b", self.setup_commands):
+            mine, other = ("gpu", "cpu") if gpu_job else ("cpu", "gpu")
+            lines.insert(-1, f'on_{mine}() {{ "$@"; }}; on_{other}() {{ :; }}')
         lines = [_without_interpolation(line) for line in lines if line]
-        if self.venv_path:
-            lines.append(f"source {in_shell(f'{self.path(self.venv_path)}/bin/activate')}")
+        if is_folder(self.python):
+            lines.append(f"source {in_shell(f'{self.path(self.python)}/bin/activate')}")
         return [
             *lines,
             # With printenv, since `set -u` of the site's commands makes an error of a variable that is not set.
@@ -253,6 +276,11 @@ def _without_interpolation(commands: str) -> str:
     if "${" not in commands:
         return commands
     return "eval " + shlex.quote(commands).replace("${", "$''{")
+
+
+def is_folder(python: str) -> bool:
+    """Whether that is a virtual environment's folder, and no command."""
+    return bool(python) and not re.search(r"\s|(^|/)python[^/]*$", python)
 
 
 def in_shell(path: str) -> str:

@@ -1,4 +1,5 @@
 import os
+import shlex
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,11 +67,11 @@ def test_a_wrong_time_limit_is_named() -> None:
 @pytest.mark.parametrize(
     ("venv", "path"),
     [
-        ("/a b/venv", "/a b/venv"),
+        ("/a,b/venv", "/a,b/venv"),
         ("$WORK/venv", "/w w/venv"),
         ("${WORK}2/venv", "/w w2/venv"),
         ("~/venv", "/home/me/venv"),
-        ('/$(echo x)`echo y`"\\/venv', '/$(echo x)`echo y`"\\/venv'),
+        ('/$(echo)`y`"\\/venv', '/$(echo)`y`"\\/venv'),
     ],
 )
 def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(
@@ -78,7 +79,7 @@ def test_a_job_script_names_the_venv_and_runs_nothing_of_its_path(
 ) -> None:
     monkeypatch.setenv("WORK", "/w w")
     monkeypatch.setenv("HOME", "/home/me")
-    line = OmegaConf.create(Site(__file__, venv_path=venv).setup_lines())[0]
+    line = OmegaConf.create(Site(__file__, python=venv).setup_lines())[0]
     script = str(line).replace("source", "printf %s", 1)
     assert subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout == (
         f"{path}/bin/activate"
@@ -90,7 +91,7 @@ def test_a_repository_whose_own_path_looks_like_a_variable(tmp_path: Path) -> No
     repository = tmp_path / "a$HOME b"
     repository.mkdir()
     (repository / "pyproject.toml").touch()
-    site = Site(f"{repository}/src/package/configs.py", venv_path=".venv")
+    site = Site(f"{repository}/src/package/configs.py", python=".venv")
     assert OmegaConf.create([site.path("outputs")])[0] == f"{repository}/outputs"
     script = str(OmegaConf.create(site.setup_lines())[0]).replace("source", "printf %s", 1)
     printed = subprocess.run(["bash", "-c", script], capture_output=True, text=True).stdout
@@ -99,9 +100,37 @@ def test_a_repository_whose_own_path_looks_like_a_variable(tmp_path: Path) -> No
 
 def test_a_venv_below_an_unset_variable_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORK", raising=False)
-    lines = OmegaConf.create(Site(__file__, venv_path="$WORK/venv").setup_lines())
+    lines = OmegaConf.create(Site(__file__, python="$WORK/venv").setup_lines())
     with pytest.raises(InterpolationResolutionError, match="WORK"):
         print(lines[0])
+
+
+@pytest.mark.parametrize(
+    ("python", "words"),
+    [
+        ("", ["python3"]),
+        (".venv", ["{repository}/.venv/bin/python"]),
+        ("python3.12", ["python3.12"]),
+        ("$WORK/bin/python", ["/work/bin/python"]),
+        ("apptainer exec --nv $WORK/x.sif python", ["apptainer", "exec", "--nv", "/work/x.sif", "python"]),
+        ("./select_gpu .venv/bin/python -u", ["{repository}/select_gpu", "{repository}/.venv/bin/python", "-u"]),
+        ("../select ./a,b python", ["{repository}/../select", "./a,b", "python"]),
+        ("bash -c 'source ./e.sh; exec python \"$@\"' bash", ["bash", "-c", 'source ./e.sh; exec python "$@"', "bash"]),
+    ],
+)  # fmt: skip
+def test_what_starts_python(
+    python: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container or a wrapper is a command; the Python that submits is never meant."""
+    repository = tmp_path / "a b"
+    repository.mkdir()
+    (repository / "pyproject.toml").touch()
+    monkeypatch.setenv("WORK", "/work")
+    site = Site(f"{repository}/configs.py", python=python)
+    command = str(OmegaConf.create([site.slurm().python])[0])
+    assert shlex.split(command) == [word.format(repository=repository) for word in words]
+    activated = [line for line in site.setup_lines() if line.startswith("source ")]
+    assert len(activated) == (python == ".venv")
 
 
 def test_shell_commands_reach_the_job_through_hydra_unchanged() -> None:
@@ -248,3 +277,26 @@ def test_an_option_of_srun_for_debug_jobs() -> None:
 def test_another_type_of_gpu_has_no_place_for_options_of_srun() -> None:
     with pytest.raises(ValueError, match="srun:label: a type of GPU has options of sbatch only"):
         Site(__file__).gpu_type(8, "gres=gpu:v100:{n} srun:label", "gres=gpu:{n}")
+
+
+@pytest.mark.parametrize(
+    ("options", "gpus", "loaded"),
+    [
+        ("gres=gpu:{n}", None, "cuda"), ("gpus=2", None, "cuda"), ("gres=gpu:a100:1", None, "cuda"),
+        ("exclusive", 4, "cuda"), ("mem=4G gres=tmpdisk:10", None, "gcc"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_commands_for_one_kind_of_job(
+    options: str, gpus: int | None, loaded: str, shell: str
+) -> None:
+    commands = "#!/bin/bash -l\nset -eu; on_gpu echo cuda\non_cpu echo gcc; on_gpu export A=a"
+    setup = Site(__file__, commands).slurm(options, gpus=gpus).setup or []
+    assert setup[0] == "#!/bin/bash -l"
+    script = "\n".join([*setup, 'echo "${A:-}"'])
+    printed = subprocess.run([shell, "-c", script], capture_output=True, text=True).stdout
+    assert printed == f"{loaded}\n{'a' if loaded == 'cuda' else ''}\n"
+
+
+def test_no_functions_where_none_is_used() -> None:
+    assert "on_gpu" not in str(Site(__file__, "module load python").setup_lines())

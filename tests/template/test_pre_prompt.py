@@ -20,7 +20,7 @@ from test_generation import PLAIN_FACTS, PROJECT, facts
 HOOK = TEMPLATE / "hooks" / "pre_prompt.py"
 RECORDED = TEMPLATE / "tests" / "sinfo"
 # What does not come from the place.
-CONSTANT = ("SETUP_COMMANDS", "VENV_PATH", "WANDB_MODE", "SIGNAL_POLICY")
+CONSTANT = ("SETUP_COMMANDS", "PYTHON", "WANDB_MODE", "SIGNAL_POLICY")
 PLAIN = {name: fact for name, fact in PLAIN_FACTS.items() if name not in CONSTANT}
 
 

@@ -20,7 +20,7 @@ from .task import train
 
 NAME = "{{ cookiecutter.project_slug }}"
 store = ZenStore(name=NAME, deferred_hydra_store=True, overwrite_ok=True)
-site = Site(__file__, cluster.SETUP_COMMANDS, cluster.VENV_PATH, {"WANDB_MODE": cluster.WANDB_MODE})
+site = Site(__file__, cluster.SETUP_COMMANDS, cluster.PYTHON, {"WANDB_MODE": cluster.WANDB_MODE})
 
 # --- main config ---------------------------------------------------------------------------------
 
@@ -78,10 +78,12 @@ launcher_store = store(group="hydra/launcher")
 launcher_store(slurm("time=180", CPU_JOB), name="slurm_batch")
 if cluster.GPUS_PER_NODE:
     launcher_store(slurm("time=30", GPU_JOB, gpus=ALL_GPUS), name="slurm_gpu")
-    launcher_store(slurm("time=30", GPU_JOB, one_node=True), name="slurm_gpu_one")
+    launcher_store(slurm("time=30", GPU_JOB, gpus=1, one_node=True), name="slurm_gpu_one")
     packed = slurm("time=30", GPU_JOB, gpus=ALL_GPUS, pack=True)
     launcher_store(packed, name="slurm_gpu_packed")
-launcher_store(slurm(GPU_JOB if cluster.GPUS_PER_NODE else CPU_JOB, debug=True), name="slurm_debug")
+    launcher_store(slurm(GPU_JOB, gpus=1, debug=True), name="slurm_debug")
+else:
+    launcher_store(slurm(CPU_JOB, debug=True), name="slurm_debug")
 launcher_store(LocalConf(), name="local")
 
 # `+gpu=NAME` changes a launcher for GPUs to another type.
