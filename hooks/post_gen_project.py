@@ -21,29 +21,27 @@ from urllib.parse import quote
 
 # In JSON three quotes never follow each other, so no answer can end this text.
 ANSWERS = json.loads(r"""{{ cookiecutter | tojson }}""")
-TEMPLATE, VENV, COMMANDS, LIBRARY, WANTED = (
-    str(ANSWERS.get(name) or "").strip()
-    for name in ("_template", "venv_path", "setup_commands", "library", "create_venv")
-)
-COMMANDS = re.sub(r"\A#!.*\n?", "", COMMANDS)  # as #!/bin/bash -l, for the job script only
-SETUP = [COMMANDS] if COMMANDS else []
+NAMES = ("_template", "python", "setup_commands", "library", "create_venv")
+TEMPLATE, PYTHON, COMMANDS, LIBRARY, WANTED = (str(ANSWERS.get(n) or "").strip() for n in NAMES)
+IS_COMMAND = bool(re.search(r"\s|(^|/)python[^/]*$", PYTHON))
+VENV = ".venv" if IS_COMMAND else PYTHON  # what submits has one beside a command
+# Without #!/bin/bash -l; and evaluated, so that a comment at their end does not swallow what follows.
+COMMANDS = ANSWERS.get("__functions", "") + re.sub(r"\A#!.*\n?", "", COMMANDS)
 PROJECT = Path.cwd()
 CRUFT = "_output_dir" not in ANSWERS  # which cookiecutter's own command always adds
 CD = f"cd {shlex.quote(str(PROJECT))}"
 MESSAGE = f"Start {ANSWERS['project_name']} from hpc-hydra-template"
 COMMIT = f"git commit --message {shlex.quote(MESSAGE)}"
 START = f"git init && git add --all && {COMMIT}"
-# Evaluated, so that a comment or a semicolon at their end does not swallow what follows.
 PREPARE = [f"eval {shlex.quote(COMMANDS)}", CD] if COMMANDS else []
 CHECK = """python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 is %s, but 3.10 or \
 newer is needed: setup_commands can load one" % sys.version.split()[0])'"""
-# The system's certificates, in older versions of uv by the second name: a site's proxy may have its own.
-UV = "UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv"
+UV = "UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv"  # a proxy's certificates; older ones know the second
 PLAIN = "hpc-hydra[wandb]>=0.2"  # as pyproject.toml has it so far
 FOLDER = "    # A folder of this machine; once published: hpc-hydra[wandb] @ git+https://...\n"
-# In a git hook, for example, some variables name another repository.
-OTHERS = re.compile("GIT_(DIR|INDEX|WORK|OBJECT|COMMON|PREFIX)")
-ENV = {name: value for name, value in os.environ.items() if not OTHERS.match(name)}
+# Which in a git hook name another repository.
+OTHERS = "GIT_(DIR|INDEX|WORK|OBJECT|COMMON|PREFIX)"
+ENV = {name: value for name, value in os.environ.items() if not re.match(OTHERS, name)}
 
 
 def say(text: str) -> None:
@@ -115,7 +113,7 @@ def repository() -> tuple[str, list[str]]:
 
 
 def venv_in_shell() -> tuple[str, list[str]]:
-    """venv_path as a word of the shell, and the variables in it that are not set."""
+    """The environment's folder as a word of the shell, and the variables in it that are not set."""
     path = re.sub(r"^~(?=/|$)", "$HOME", VENV)
     names = re.findall(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)", path)
     if unset := [name for name in names if not os.environ.get(name)]:
@@ -126,20 +124,26 @@ def venv_in_shell() -> tuple[str, list[str]]:
 def installation(venv: str) -> list[str]:
     """The commands that make the virtual environment, if there is to be one, and install into it."""
     if not VENV:
-        return ["pip install --editable '.[dev]'"]
+        return ["python3 -m pip install --editable '.[dev]'"]
+    pip = f"{venv}/bin/python -m pip install"
+    commands = [f"python3 -m venv {venv}", f"{pip} --editable '.[dev]'"]
+    if "git+file:" in Path("pyproject.toml").read_text("utf-8"):  # which older ones refuse
+        commands.insert(1, f"{pip} 'pip>=24.1'")
     if shutil.which("uv"):
         make = f'uv venv --allow-existing --python "$(command -v python3)" {venv}'
-        return [make, f"{UV} pip install --python {venv}/bin/python --editable '.[dev]'"]
-    pip = f"{venv}/bin/python -m pip install"
-    # Older ones refuse a repository of this machine.
-    newer = [f"{pip} 'pip>=24.1'"] * ("git+file:" in Path("pyproject.toml").read_text("utf-8"))
-    return [f"python3 -m venv {venv}", *newer, f"{pip} --editable '.[dev]'"]
+        commands = [make, f"{UV} pip install --python {venv}/bin/python --editable '.[dev]'"]
+    return [*commands, f"{PYTHON} -m pip install --editable ."] if IS_COMMAND else commands
 
 
 def install(venv: str, unset: list[str], commands: list[str]) -> tuple[str, list[str]]:
     """Run the commands: what became of that, and those that are left."""
+    if IS_COMMAND or not VENV:
+        return (
+            "No virtual environment was made, as jobs start Python in another way. Then:",
+            commands,
+        )
     if unset:
-        return f"venv_path needs variables that are not set: {', '.join(unset)}. Then:", commands
+        return f"python needs variables that are not set: {', '.join(unset)}. Then:", commands
     folder = Path(*shlex.split(venv))
     if os.path.lexists(str(folder)) and not (folder.is_dir() and not any(folder.iterdir())):
         return f"{folder} was there before and is left alone. To install into it:", commands[1:]
@@ -153,17 +157,17 @@ def install(venv: str, unset: list[str], commands: list[str]) -> tuple[str, list
 
 def finish(venv: str, unset: list[str]) -> list[str]:
     """Do what can be done, say what became of it; the commands that are left."""
-    git_left, left = [START], installation(venv)
+    git_left, left, outcome = [START], installation(venv), ""
     try:
-        outcome, git_left = repository()
-        say(outcome)
-        if not VENV or WANTED.lower() not in ("yes", "y", "true"):
-            return [*git_left, *SETUP, *left]
-        outcome, left = install(venv, unset, left)
+        said, git_left = repository()
+        say(said)
+        if WANTED.lower() in ("yes", "y", "true"):
+            outcome, left = install(venv, unset, left)
     except (Exception, KeyboardInterrupt) as error:
         outcome = f"{'Interrupted' if isinstance(error, KeyboardInterrupt) else error}; to go on:"
-    say("\n  ".join([outcome, " && ".join([CD, *PREPARE, *left])] if left else [outcome]))
-    return [*git_left, *SETUP, *left]
+    if outcome:
+        say("\n  ".join([outcome, " && ".join([CD, *PREPARE, *left])] if left else [outcome]))
+    return [*git_left, *filter(None, [COMMANDS]), *left]
 
 
 def main(library: str) -> None:
@@ -180,19 +184,15 @@ def main(library: str) -> None:
         f"{command} +setup=hpc_debug lr=0.1,0.01      # the first job",
     ]
     lines = [f"  {n}. ".ljust(5) + step.replace("\n", "\n     ") for n, step in enumerate(steps, 1)]
-    say("\nNext:\n" + "\n".join(lines) + "\n")
+    say("\nNext:\n" + "\n".join(lines) + f"\n{ANSWERS.get('__warnings', '')}")
 
 
-def only_compared() -> bool:
-    """`cruft update` and `cruft diff` generate into a directory of tempfile's below the temporary one
-    and take whatever is there for the template's; the others, `cruft create` too, generate for good."""
-    temporary = re.escape(str(Path(tempfile.gettempdir()).resolve()))
-    return CRUFT and bool(re.match(temporary + "/tmp[a-z0-9_]{8}/", f"{PROJECT}/"))
-
-
+# `cruft update` and `cruft diff` generate into a directory of tempfile's below the temporary one and take
+# whatever is there for the template's; the others, `cruft create` too, generate for good.
+TEMPORARY = re.escape(str(Path(tempfile.gettempdir()).resolve())) + "/tmp[a-z0-9_]{8}/"
 try:
     library = name_library()
-    if not only_compared():
+    if not (CRUFT and re.match(TEMPORARY, f"{PROJECT}/")):
         main(library)
 except BaseException as error:  # such as a second Ctrl-C
     say(f"The files are complete; the rest was not done: {error!r}")

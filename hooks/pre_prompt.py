@@ -95,7 +95,8 @@ def output_directory(command: list[str], here: str) -> Path:
 def rewrite(path: Path) -> None:
     """Put the facts of this place into cookiecutter.json."""
     # Here, so that a fault in it costs no more than the defaults.
-    from slurm_defaults import SACCTMGR, SINFO, improve
+    from slurm_defaults import SACCTMGR, improve
+    from slurm_nodes import SINFO
 
     questions = json.loads(path.read_text(encoding="utf-8"))
     questions["output_dir"] = scratch() or questions["output_dir"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._launch.config import SlurmConf
+from ._launch.gpus import ALL_RANKS, GPUS, with_gpus
 from ._paths import absolute, interpolated, repository_of
 
 # Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
@@ -19,6 +20,8 @@ FIELDS = {
     "cpus_per_gpu": int, "cpus_per_task": int, "gpus_per_node": int, "gpus_per_task": int,
     "nodes": int, "tasks_per_node": int,
 }  # fmt: skip
+NUMBER = r"[0-9]+|\$\{(?:hpc|hydra)\..*\}"  # or an interpolation that is one
+OF_GPUS = re.compile(r"(?<!\S)-*(gpus\b|gres=\S*gpu|\w+[-_]per[-_]gpu)")
 ALIASES = {"ntasks_per_node": "tasks_per_node", "job_name": "name"}
 
 
@@ -30,13 +33,15 @@ class Site:
         file: one of the repository's, in which relative paths lie.
         setup_commands: of the shell, at the start of a job. If the first line is such as
             ``#!/bin/bash -l``, it is that of the job script.
-        venv_path: of the virtual environment; blank if the commands activate one.
+        python: what starts Python in a job. The folder of a virtual environment; or a command, which
+            has a blank or ends in a file that begins with ``python``; or blank, for the ``python3``
+            that the setup commands provide.
         environment: variables of the jobs, as far as whoever submits has none of that name.
     """
 
     file: str
     setup_commands: str = ""
-    venv_path: str = ""
+    python: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, path: str) -> str:
@@ -47,7 +52,8 @@ class Site:
     def slurm(
         self,
         *options: str,
-        gpus: int = 0,
+        gpus: int | str | None = None,
+        one_node: bool = False,
         pack: bool = False,
         debug: bool = False,
         **fields: Any,
@@ -55,39 +61,98 @@ class Site:
         """A launcher's config, from options of sbatch as on its command line but without the dashes.
 
         The later ones win, ``name=`` leaves a line out, ``srun:name=value`` is an option of srun,
-        ``{n}`` is the number of GPUs, ``{10n}`` ten times as many.
+        ``{n}`` is the number of GPUs, ``{10n}`` ten times as many. `hydra.launcher.gpus=` changes
+        that number, and `hydra.launcher.tasks_per_node=` shares out what is for each task.
 
         Args:
-            gpus: of each node, for ``{n}``.
-            pack: as many runs at a time as GPUs, with one GPU each.
-            debug: with the options ``debug:name=value``.
+            gpus: of each node, for ``{n}``; one unless told otherwise.
+            one_node: whatever number of nodes the options name.
+            pack: as many runs at a time as GPUs, on one node, with one GPU each.
+            debug: on one node, for five minutes, or as the options ``debug:name=value`` say.
             fields: more of the launcher's fields.
 
         Raises:
             ValueError: a quotation that does not end, or no time limit of Slurm's.
         """
-        text = interpolated(" ".join(options))
-        text = with_gpus(packed(text, gpus) if pack else text, gpus)
-        chosen = parse_options(text) | (parse_options(text, "debug") if debug else {})
+        text = with_gpus(interpolated(" ".join(options)))
+        chosen, srun = parse_options(text), parse_options(text, "srun")
+        if (one_node or pack or debug) and chosen.get("nodes"):
+            chosen["nodes"] = "1"
+        if debug:
+            chosen["time"] = str(min(minutes(str(chosen.get("time") or 5)) or 5, 5))
+            chosen |= parse_options(text, "debug")
+            srun |= parse_options(text, "debug:srun")
         if "no_requeue" in chosen:
             chosen.pop("requeue", None)
+        translated = launcher_fields(chosen)
+        put_ranks(translated, srun, pack)
+        if pack:
+            translated["runs_per_job"] = GPUS
+        if pack or GPUS in str(translated) or GPUS in str(srun):
+            translated["gpus"] = gpus or 1
         return SlurmConf(
-            **launcher_fields(chosen),
-            srun_args=srun_arguments(text),
-            runs_per_job=gpus if pack else 1,
-            python=in_shell(f"{self.path(self.venv_path)}/bin/python") if self.venv_path else None,
-            setup=self.setup_lines(),
+            **translated,
+            srun_args=srun_arguments(srun),
+            python=self.python_command(),
+            setup=self.setup_lines(gpus is not None or pack or bool(OF_GPUS.search(text))),
             **fields,
         )
 
-    def setup_lines(self) -> list[str]:
-        """The lines of a job script before srun: the site's commands, the venv, the environment."""
+    def gpu_type(self, gpus_of_node: int, options: str, instead_of: str) -> dict[str, Any]:
+        """What ``options`` of sbatch for another type of GPU change in a launcher, as a config for a
+        group with the package `hydra.launcher`.
+
+        Args:
+            instead_of: the request for the usual type, of which nothing is left.
+
+        Raises:
+            ValueError: an option of srun, or of debug jobs, for which there is no place in it.
+        """
+        if wrong := re.search(r"(?:^|\s)-*((?:srun|debug):\S+)", options):
+            raise ValueError(f"{wrong[1]}: a type of GPU has options of sbatch only; leave it out")
+        usual, own = (
+            launcher_fields(parse_options(with_gpus(interpolated(text))))
+            for text in (instead_of, options)
+        )
+        usual.pop("tasks_per_node", None)  # which packed runs have otherwise
+        return {
+            **dict.fromkeys(usual),
+            **own,
+            "additional_parameters": {
+                **dict.fromkeys(usual["additional_parameters"]),
+                **own["additional_parameters"],
+            },
+            "gpus_of_node": gpus_of_node,
+        }
+
+    def python_command(self) -> str:
+        """What starts Python, for the shell of a job. Variables are those of whoever submits, and what
+        begins with a dot lies in the repository."""
+        if is_folder(self.python):
+            return in_shell(f"{self.path(self.python)}/bin/python")
+        parts = re.split(r"""('[^']*'|"[^"]*")""", interpolated(self.python or "python3"))
+        for number in range(0, len(parts), 2):  # what is not in quotes
+            parts[number] = re.sub(
+                r"(?<!\S)\.[\w.-]*/[\w./+-]+(?!\S)",
+                lambda word: in_shell(self.path(word[0].removeprefix("./"))),
+                parts[number],
+            )
+        return "".join(parts)
+
+    def setup_lines(self, gpu_job: bool = False) -> list[str]:
+        """The lines of a job script before srun: the site's commands, the venv, the environment.
+
+        In the commands ``on_gpu COMMAND`` is for GPU jobs only, and ``on_cpu COMMAND`` for the others.
+        """
         shebang, newline, rest = self.setup_commands.partition("\n")
         is_script = newline and shebang.startswith("#!")
         lines = [shebang, rest] if is_script else [self.setup_commands]
+        if re.search(r"\bon_[gc]pu\b", self.setup_commands):
+            mine, other = ("gpu", "cpu") if gpu_job else ("cpu", "gpu")
+            lines.insert(-1, f'on_{mine}() {{ "$@"; }}; on_{other}() {{ :; }}')
         lines = [_without_interpolation(line) for line in lines if line]
-        if self.venv_path:
-            lines.append(f"source {in_shell(f'{self.path(self.venv_path)}/bin/activate')}")
+        if is_folder(self.python):
+            lines.append(f"source {in_shell(f'{self.path(self.python)}/bin/activate')}")
         return [
             *lines,
             # With printenv, since `set -u` of the site's commands makes an error of a variable that is not set.
@@ -122,27 +187,33 @@ def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
     return options
 
 
-def srun_arguments(text: str) -> list[str]:
-    """The options of ``text`` that are srun's, as it takes them."""
+def srun_arguments(options: Mapping[str, str | bool]) -> list[str]:
+    """``options`` as srun takes them."""
     arguments = []
-    for name, value in parse_options(text, "srun").items():
+    for name, value in options.items():
         argument = f"--{name.replace('_', '-')}"
         arguments += [argument if value is True else f"{argument}={value}"] if value else []
     return arguments
 
 
-def with_gpus(text: str, number: int) -> str:
-    """``text`` with ``{n}`` as the number of GPUs, ``{10n}`` as ten times as many, and so on."""
-    return re.sub(r"\{(\d*)n\}", lambda match: str(int(match[1] or 1) * number), text)
+def put_ranks(fields: dict[str, Any], srun: dict[str, str | bool], pack: bool) -> None:
+    """Say in a launcher's ``fields`` and in the options of ``srun`` how many ranks a job has, if those
+    are one for each GPU.
 
-
-def packed(text: str, number: int) -> str:
-    """``text`` for a job of ``number`` ranks with one GPU each, instead of one rank with all of them."""
-    text = re.sub(r"\S*per[-_]task=\S+", lambda word: with_gpus(word[0], 1), text)
-    for option in ("srun:ntasks", "ntasks"):
-        if re.search(rf"(^|\s)-*{option}=", text):
-            return f"{text} {option}={number}"
-    return f"{text} ntasks-per-node={number}"
+    A job script without a line for the ranks of a node stays without.
+    """
+    additional = fields["additional_parameters"]
+    per_gpu = additional.get("ntasks_per_gpu")  # beside which sbatch refuses ntasks-per-node
+    if not pack and not per_gpu:
+        return
+    has_line = not per_gpu and fields.get("tasks_per_node", 1) is not None
+    if per_gpu or srun.get("ntasks"):
+        srun["ntasks"] = ALL_RANKS
+    elif not has_line:
+        additional["ntasks"] = ALL_RANKS
+    if not has_line:
+        additional["ntasks_per_node"] = None
+    fields["tasks_per_node"] = f"${{hpc.times:{per_gpu},{GPUS}}}" if per_gpu else GPUS
 
 
 def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
@@ -157,25 +228,30 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
         if name == "time":
             fields["timeout_min"] = minutes(str(value))
             continue
-        if name == "mem" and (gigabytes := re.fullmatch(r"(\d+)GB?", str(value))):
-            fields["mem_gb"] = int(gigabytes[1])
+        if name == "mem" and (gigabytes := re.fullmatch(f"({NUMBER})GB?", str(value))):
+            fields["mem_gb"] = number(gigabytes[1])
             continue
         if name == "exclusive":
             fields[name] = value or None
             continue
         field = ALIASES.get(name, name)
         kind = FIELDS.get(field)
-        if kind is int and value != "" and not re.fullmatch("[0-9]+", str(value)):
+        if kind is int and value != "" and not re.fullmatch(NUMBER, str(value)):
             kind = None
         if kind and value == "":
             fields[field] = None
         elif kind is None or value is True:
             additional[name] = value or None
         else:
-            fields[field] = kind(value)
+            fields[field] = number(str(value)) if kind is int else value
     if "ntasks" in additional:
         fields.setdefault("tasks_per_node", None)
     return {**fields, "additional_parameters": additional}
+
+
+def number(text: str) -> int | str:
+    """An interpolation stays what it is."""
+    return int(text) if text.isdecimal() else text
 
 
 def minutes(time: str) -> int:
@@ -200,6 +276,11 @@ def _without_interpolation(commands: str) -> str:
     if "${" not in commands:
         return commands
     return "eval " + shlex.quote(commands).replace("${", "$''{")
+
+
+def is_folder(python: str) -> bool:
+    """Whether that is a virtual environment's folder, and no command."""
+    return bool(python) and not re.search(r"\s|(^|/)python[^/]*$", python)
 
 
 def in_shell(path: str) -> str:

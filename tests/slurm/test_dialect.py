@@ -24,7 +24,7 @@ def sweep(project: Project, cluster: Cluster, folder: Path, preset: str, **answe
         f"export SLURM_CONF={cluster.directory}/slurm.conf",
         f"export PYTHONPATH={folder}/hpc-experiment/src",
     ]
-    context = {"setup_commands": "\n".join(commands), "venv_path": f"{project.path}/.venv"}
+    context = {"setup_commands": "\n".join(commands), "python": f"{project.path}/.venv"}
     (folder / "site.yaml").write_text(yaml.safe_dump({"default_context": {**context, **answers}}))
     done = cookiecutter("--no-input", "--config-file", "site.yaml", TEMPLATE, cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """What is proposed on real clusters of several shapes, and that such a cluster takes it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,14 @@ def test_types_of_gpu(tmp_path: Path) -> None:
             >= {
                 "GPU_PARTITION": "ampere",
                 "GPUS_PER_NODE": 8,
-                "GPU_REQUEST": "gres=gpu:a100:{n}",
+                "GPU_REQUEST": "gres=gpu:a100:{n} cpus-per-task={n} mem={3n}G",
+                "GPU_TYPES": {
+                    "a100_1g.5gb": (
+                        4,
+                        "partition=ampere gres=gpu:a100_1g.5gb:{n} cpus-per-task={n} mem={5n}G",
+                    ),
+                    "v100": (2, "partition=volta gres=gpu:v100:{n} cpus-per-task={4n} mem={15n}G"),
+                },
                 "GPU_SBATCH": "",
                 "CPU_PARTITION": "cpu-only",
                 "CPU_SBATCH": "time=2:00:00",
@@ -40,7 +48,7 @@ def test_types_of_gpu(tmp_path: Path) -> None:
             answers(cluster, tmp_path, "gpu_partition=volta").items()
             >= {
                 "GPUS_PER_NODE": 2,
-                "GPU_REQUEST": "gres=gpu:v100:{n}",
+                "GPU_REQUEST": "gres=gpu:v100:{n} cpus-per-task={4n} mem={15n}G",
                 "GPU_SBATCH": "time=20:00",
             }.items()
         )
@@ -61,9 +69,12 @@ def test_names_that_tell_nobody(tmp_path: Path) -> None:
         found = answers(cluster, tmp_path)
         assert (found["GPU_PARTITION"], found["CPU_PARTITION"]) == ("reef", "lake")
         assert (found["GPUS_PER_NODE"], found["ACCOUNT"]) == (2, "ocean")
-        request = found["GPU_REQUEST"].format(n=found["GPUS_PER_NODE"])
+        # With the CPUs and the memory that go with all GPUs of a node.
+        request = re.sub(
+            r"\{(\d*)n\}", lambda each: str(int(each[1] or 1) * 2), found["GPU_REQUEST"]
+        )
         submitted = run(
-            "sbatch", "--parsable", "--wrap=true", "--output=/dev/null", f"--{request}",
+            "sbatch", "--parsable", "--wrap=true", "--output=/dev/null", *(f"--{option}" for option in request.split()),
             f"--partition={found['GPU_PARTITION']}", f"--account={found['ACCOUNT']}",
             cwd=tmp_path, **cluster.environment,
         )  # fmt: skip

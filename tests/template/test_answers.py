@@ -58,6 +58,12 @@ option = st.builds(
 word = st.one_of(option, st.sampled_from(["exclusive", "time=1-0", "nodes=", "ntasks=2"]), nasty)
 path = st.builds(str.__add__, st.sampled_from(["", "/", "$SCRATCH/", "~/", "a b/", "../"]), nasty)
 name = st.one_of(st.from_regex(r"[a-zA-Z0-9_.,@-]{0,12}", fullmatch=True), nasty)
+command = st.builds(
+    lambda begin, text, end: f"{begin} {text}{end}",
+    st.sampled_from(["apptainer exec", "./select", "$WORK/run --bind '$HOME'", "bash -c 'exec \"$@\"' bash"]),
+    nasty,
+    st.sampled_from([" python", " .venv/bin/python", " -u"]),
+)  # fmt: skip
 LIBRARY = (
     r"HPC_hydra(\[[a-z]{1,9}\])? ?(>=[1-9](\.[1-9])?,<[1-9]|@ git\+ssh://a@[a-z]{1,9}/[!-~]{1,9})"
 )
@@ -77,7 +83,7 @@ ANSWERS: dict[str, st.SearchStrategy[Any]] = {
         nasty.filter(lambda text: CANARY not in text),
         st.sampled_from(["", "; export A=${A:-1}", "\nset -a", " # why", " \\", " <<EOF", " &&"]),
     ),
-    "venv_path": path,
+    "python": st.one_of(path, command),
     "output_dir": path,
     "wandb_mode": st.sampled_from(["online", "disabled", "Offline"]),
     "signal_policy": st.sampled_from(["ignore", "never"]),
@@ -180,7 +186,7 @@ def check_job_script(
             continue
         if preset == "hpc_gpu_packed" and option == "ntasks":  # as many as there are GPUs
             continue
-        if value or option == "exclusive":
+        if value or option in words:  # such as exclusive
             assert directives[f"--{option}"] == value
         else:
             assert f"--{option}" not in directives
@@ -205,9 +211,16 @@ def check_job_script(
     for option, value in options.items():
         if option.startswith("srun:"):
             assert f"--{option[5:]}={expand(value)}" in srun
-    if answers["venv_path"].strip():
-        path = repository / expand(answers["venv_path"].strip()) / "bin" / "activate"
+    python = answers["python"].strip()
+    if python and not re.search(r"\s|(^|/)python[^/]*$", python):
+        path = repository / expand(python) / "bin" / "activate"
         assert normpath(venv.read_text()).replace("//", "/") == normpath(path)
+    else:
+        assert not venv.exists()
+        words = shlex.split(expand(python or "python3"))
+        for word, ours in zip(words, srun[-6 - len(words) : -6], strict=True):
+            dotted = word.startswith(".") and "/" in word
+            assert ours in ([word, normpath(repository / word)] if dotted else [word])
     output = srun[srun.index("--output") + 1]
     path = repository / expand(answers["output_dir"].strip())
     assert normpath(Path(output).parents[3]).replace("//", "/") == normpath(path)

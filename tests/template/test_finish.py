@@ -14,7 +14,7 @@ from running import TEMPLATE, TOOLS, Ended, Project, cookiecutter, environment, 
 from test_generation import published
 from test_pre_prompt import old_pythons
 
-HOSTILE = "v é'n'v; (touch x) & * #"
+HOSTILE = "v-é'n'v;(touch,x)&*#"
 
 
 def next_steps(said: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_installed_with_uv_after_a_failure(tmp_path: Path) -> None:
     site = Path(path_with(tmp_path / "it's the site's"))
     command(site, "python3", f': >{tmp_path}/used; exec {tmp_path}/bin/python3 "$@"')
     setup = f'export PATH="{site}:$PATH"; # a comment'
-    given = ["create_venv=yes", f"venv_path={HOSTILE}", f"setup_commands={setup}"]
+    given = ["create_venv=yes", f"python={HOSTILE}", f"setup_commands={setup}"]
     offline = {"UV_OFFLINE": "1", "UV_CACHE_DIR": f"{tmp_path}/empty"}
     done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path, **offline)
     project = tmp_path / "hpc-experiment"
@@ -96,7 +96,7 @@ def test_venv_that_fails(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git")
     fails = 'if [ "$2" = venv ]; then printf "<%s>" "$@"; exit 3; fi'
     command(tmp_path / "bin", "python3", f'{fails}; exec {TOOLS}/python3 "$@"')
-    given = ["create_venv=yes", f"venv_path={HOSTILE}"]
+    given = ["create_venv=yes", f"python={HOSTILE}"]
     done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
     project = tmp_path / "hpc-experiment"
     assert done.returncode == 0, done.stderr
@@ -140,7 +140,11 @@ def test_answers_of_every_kind(answer: object, asked: bool, tmp_path: Path) -> N
     [
         ({"setup_commands": "module load nothing"}, "failed (exit status 127). To repeat it:"),
         ({"setup_commands": "exit 0"}, "failed (exit status 0). To repeat it:"),
-        ({"venv_path": ""}, "  2. pip install --editable '.[dev]'"),
+        ({"python": " "}, "  2. python3 -m pip install --editable '.[dev]'"),
+        (
+            {"python": " "},
+            "No virtual environment was made, as jobs start Python in another way. Then:",
+        ),
     ],
 )
 def test_nothing_can_be_made(answers: dict[str, str], said: str, tmp_path: Path) -> None:
@@ -153,22 +157,71 @@ def test_nothing_can_be_made(answers: dict[str, str], said: str, tmp_path: Path)
     assert not list(tmp_path.glob("**/pyvenv.cfg"))
 
 
+@pytest.mark.parametrize(
+    "python",
+    [
+        "./select_gpu .venv/bin/python",
+        "apptainer exec --nv $WORK/x.sif python",
+        "bash -c 'source /ext3/env.sh; exec python \"$@\"' bash",
+    ],
+)
+def test_a_command_that_starts_python(python: str, tmp_path: Path) -> None:
+    """What it starts is not ours to make: it is said what to type, on the terminal and in the README."""
+    path = path_with(tmp_path / "bin", "git")
+    done = cookiecutter("--no-input", TEMPLATE, f"python={python}", cwd=tmp_path, PATH=path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        "No virtual environment was made, as jobs start Python in another way. Then:" in done.stdout
+    )
+    assert to_repeat(done.stdout).endswith(f" && {python} -m pip install --editable .")
+    project = tmp_path / "hpc-experiment"
+    steps = next_steps(done.stdout)
+    assert steps[1:5] == [
+        f"python3 -m venv {project}/.venv",
+        f"{project}/.venv/bin/python -m pip install --editable '.[dev]'",
+        f"{python} -m pip install --editable .",
+        f"source {project}/.venv/bin/activate",
+    ]
+    typed = [
+        'python3 -m venv ".venv"', 'source ".venv/bin/activate"', 'pip install -e ".[dev]"',
+        f"{python} -m pip install -e .", "pytest",
+    ]  # fmt: skip
+    readme = (project / "README.md").read_text()
+    assert "\n".join(f"    {line}" for line in typed) in readme
+    assert is_complete(project)
+    assert not (project / ".venv").exists()
+
+
+def test_commands_for_one_kind_of_job_are_typed_as_in_the_first_one(tmp_path: Path) -> None:
+    path = path_with(tmp_path / "bin", "git")
+    commands = "on_gpu echo cuda; on_cpu echo gcc"
+    for gpus, loaded in (("4", "cuda"), ("0", "gcc")):
+        given = [f"setup_commands={commands}", f"gpus_per_node={gpus}", "create_venv=no"]
+        done = cookiecutter("--no-input", "-f", TEMPLATE, *given, cwd=tmp_path, PATH=path)
+        assert done.returncode == 0, done.stderr
+        said = done.stdout.partition("  2. ")[2].partition("  3. ")[0]
+        readme = (tmp_path / "hpc-experiment" / "README.md").read_text()
+        first = readme[readme.index("    on_") :].partition("    python3 ")[0]
+        for lines in (said, first):
+            assert run("bash", "-c", lines, cwd=tmp_path).stdout == f"{loaded}\n"
+
+
 def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git")
     command(tmp_path / "bin", "uv", 'printf "<%s>" "$@"')
-    given = ["create_venv=yes", "venv_path=$NOWHERE/it's mine"]
+    given = ["create_venv=yes", "python=$NOWHERE/it's-mine"]
     done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
     assert "variables that are not set: NOWHERE. Then:" in done.stdout
     assert is_complete(tmp_path / "hpc-experiment")
     typed = in_bash(to_repeat(done.stdout), cwd=tmp_path, PATH=path, NOWHERE="/some where")
-    assert f"<{path}/python3></some where/it's mine>" in typed.stdout
-    assert "<--python></some where/it's mine/bin/python><--editable>" in typed.stdout
+    assert f"<{path}/python3></some where/it's-mine>" in typed.stdout
+    assert "<--python></some where/it's-mine/bin/python><--editable>" in typed.stdout
 
 
 def test_variables_and_home(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git")
     for answer, folder in (("~/a", f"{tmp_path}/a"), ("${WORK}/b", "/work/b"), ("c", None)):
-        given = [f"venv_path={answer}", f"project_name={answer[-1]}x"]
+        given = [f"python={answer}", f"project_name={answer[-1]}x"]
         done = cookiecutter(
             "--no-input", TEMPLATE, *given, "create_venv=no", cwd=tmp_path, PATH=path, WORK="/work"
         )
@@ -180,7 +233,7 @@ def test_a_folder_of_someone_else(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "data").write_text("precious")
-    given = ["create_venv=yes", f"venv_path={mine}"]
+    given = ["create_venv=yes", f"python={mine}"]
     done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
     assert f"{mine} was there before and is left alone. To install into it:" in done.stdout
     assert to_repeat(done.stdout) == (

@@ -18,12 +18,13 @@ PLAIN_FACTS = {
     "GPU_PARTITION": "gpu",
     "GPUS_PER_NODE": 4,
     "GPU_REQUEST": "gres=gpu:{n}",
+    "GPU_TYPES": {},
     "CPU_PARTITION": "cpu",
     "ACCOUNT": "",
     "GPU_SBATCH": "",
     "CPU_SBATCH": "",
     "SETUP_COMMANDS": "",
-    "VENV_PATH": ".venv",
+    "PYTHON": ".venv",
     "OUTPUT_DIR": "outputs",
     "WANDB_MODE": "offline",
     "SIGNAL_POLICY": "checkpoint",
@@ -100,17 +101,17 @@ def test_from_a_git_url_with_answers_on_the_command_line(tmp_path: Path) -> None
 
 def test_blank_answers_of_every_kind_leave_lines_out(tmp_path: Path) -> None:
     answers = tmp_path / "lab.yaml"
-    context = {"account": None, "gpu_partition": " ", "venv_path": "  ", "gpus_per_node": 8}
+    context = {"account": None, "gpu_partition": " ", "python": "  ", "gpus_per_node": 8}
     answers.write_text(yaml.safe_dump({"default_context": context}))
     done = cookiecutter(
         "--no-input", "--config-file", answers, TEMPLATE, "create_venv=no", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     found = facts(tmp_path / PROJECT)
-    assert (found["ACCOUNT"], found["GPU_PARTITION"], found["VENV_PATH"]) == ("", "", "")
+    assert (found["ACCOUNT"], found["GPU_PARTITION"], found["PYTHON"]) == ("", "", "")
     assert found["GPUS_PER_NODE"] == 8
     assert "-m venv" not in (tmp_path / PROJECT / "README.md").read_text()
-    assert "  2. pip install" in done.stdout
+    assert "  2. python3 -m pip install" in done.stdout
 
 
 @pytest.mark.parametrize("way", ["option", "variable", "home"])
@@ -131,9 +132,11 @@ def test_with_a_labs_answers_file(way: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answers", "ignored"),
     [
-        ({"output_dir": "out*/[a] ?", "venv_path": "#v b/c/"}, ["out*/[a] ?", "#v b/c"]),
-        ({"output_dir": "$SCRATCH/x", "venv_path": "/venvs/x"}, []),
-        ({"output_dir": "../x", "venv_path": "~/x"}, []),
+        ({"output_dir": "out*/[a] ?", "python": "#v,b/c/"}, ["out*/[a] ?", "#v,b/c"]),
+        ({"output_dir": "$SCRATCH/x", "python": "/venvs/x"}, []),
+        ({"output_dir": "../x", "python": "~/x"}, []),
+        # What submits has an environment of its own there.
+        ({"output_dir": "../x", "python": "apptainer exec x.sif python"}, [".venv"]),
     ],
 )
 def test_git_ignores_what_the_answers_put_into_the_repository(
@@ -176,7 +179,7 @@ REFUSED = {
     "gpus_per_node": [(count, "is no whole number") for count in ("", "-1", "1.5", "four", "04")],
     "gpu_request": [
         ("gres=gpu:4", "lacks {n}, their number"),
-        ("-G {n}", "holds '-G', which is no long option of sbatch"),
+        ("-G {n}", "holds '-G={n}', which is written gpus={n} here"),
         ("gres=gpu:{N}", "holds a brace"),
     ],
     "gpu_sbatch": [
@@ -196,26 +199,50 @@ REFUSED = {
         ),
         ("--partition gpu", "holds '--partition', which lacks its value; an example: mem=40G"),
         ("gres=tmpdisk:10", "repeats gres; once will do"),
-        ("-p long array=1", "(-p is partition, -n is ntasks); and it holds 'array=1', which"),
+        ("-p long array=1", "which is written partition=long here; and it holds 'array=1', which"),
+        (
+            "-c 10 -N2",
+            "written cpus-per-task=10 here; and it holds '-N2', which is written nodes=2 here",
+        ),
+        (
+            "-t 1:00 -A=x",
+            "written time=1:00 here; and it holds '-A=x', which is written account=x here",
+        ),
+        (
+            "-q -n",
+            "which is written qos=VALUE here; and it holds '-n', which is written ntasks=VALUE",
+        ),
+        ("srun:ntasks-per-gpu=all", "is no number such as 1"),
+        ("-Z", "no long option of sbatch such as qos=normal"),
     ],
     "cpu_sbatch": [
-        ("-p long", "no long option of sbatch such as qos=normal"),
-        ("{{", "holds {{"),
+        ("-C a", "which is written constraint=a here"),
+        ("debug:time=20", "hpc_debug is a GPU job: put that into gpu_sbatch"),
+        ("{{", "holds {{, which cookiecutter evaluates; put a space between the two"),
         ("mem={n}G", "holds a brace"),
     ],
     "account": [("two words", "holds what no name on a cluster has; an example: ")],
     "setup_commands": [
         ("module load 'python", "is refused by bash: bash: line 1: unexpected EOF"),
         ("cat <<END", "here-document"),
+        (
+            "a=(1 2); echo ${#a[@]}",
+            "holds {#, which cookiecutter evaluates; source a file that holds it",
+        ),
         ("module load x \\", "ends with a backslash"),
         ("#SBATCH --array=0-3\ntrue", "holds an #SBATCH line; that goes into gpu_sbatch"),
     ],
-    "venv_path": [
+    "python": [
         ('a"b', 'holds "'),
         ("~other/venv", "begins as an option or as another user's home"),
         ("tests", "is a part of the repository; an example: .venv"),
         ("/a:/b", "holds :"),
         ("x" * 300, "is too long for a path"),
+        ("apptainer exec x.sif; python", "is more than one command; an example: bash -c 'source"),
+        ("run $(pwd)/python", "is more than one command"),
+        ("run 'x.sif python", "has a quotation mark without its partner"),
+        ("run ${x:-y} python", "holds ${ that begins no variable such as ${WORK}"),
+        ("run a\\ b python", "holds a backslash"),
     ],
     "output_dir": [
         (" ", "is blank; an example: outputs"),
@@ -320,8 +347,8 @@ def test_git_that_refuses_costs_no_files(tmp_path: Path) -> None:
 
 
 def test_outputs_in_the_virtual_environment(tmp_path: Path) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", "venv_path=outputs", cwd=tmp_path)
-    assert "venv_path: 'outputs' is the output_dir too; an example: .venv" in done.stderr
+    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", "python=outputs", cwd=tmp_path)
+    assert "python: 'outputs' is the output_dir too; an example: .venv" in done.stderr
 
 
 def test_other_types_of_an_answers_file(tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ import pytest
 import yaml
 from pre_prompt import output_directory, scratch
 from running import TEMPLATE, Ended, cookiecutter, disk, environment, run
-from slurm_defaults import accounts, gpus, improve, minutes
+from slurm_defaults import accounts, improve
+from slurm_nodes import gpus, minutes
 from test_generation import PLAIN_FACTS, PROJECT, facts
 
 HOOK = TEMPLATE / "hooks" / "pre_prompt.py"
 RECORDED = TEMPLATE / "tests" / "sinfo"
 # What does not come from the place.
-CONSTANT = ("SETUP_COMMANDS", "VENV_PATH", "WANDB_MODE", "SIGNAL_POLICY")
+CONSTANT = ("SETUP_COMMANDS", "PYTHON", "WANDB_MODE", "SIGNAL_POLICY")
 PLAIN = {name: fact for name, fact in PLAIN_FACTS.items() if name not in CONSTANT}
 
 
@@ -58,14 +59,14 @@ def asked(cwd: Path, **variables: str) -> dict[str, str]:
     return flat(json.loads((cwd / "cookiecutter.json").read_text()))
 
 
-def proposed(sinfo: str, sacctmgr: str = "", config: str = "") -> dict[str, str]:
+def proposed(sinfo: str, sacctmgr: str = "", config: str = "") -> dict[str, Any]:
     """The defaults and prompts from what Slurm's commands printed."""
     questions = json.loads((TEMPLATE / "cookiecutter.json").read_text())
     improve(questions, sinfo, sacctmgr, config)
     return flat(questions)
 
 
-def flat(questions: dict[str, Any]) -> dict[str, str]:
+def flat(questions: dict[str, Any]) -> dict[str, Any]:
     """Of cookiecutter.json: defaults, in which Jinja may be left, and each `prompt of NAME`."""
     prompts = questions.pop("__prompts__")
     return {**questions, **{f"prompt of {name}": text for name, text in prompts.items()}}
@@ -93,7 +94,24 @@ def test_the_defaults_are_those_of_the_cluster(tmp_path: Path) -> None:
     assert generated(tmp_path, **slurm(tmp_path, **recorded("24.11"))) == {
         **PLAIN,
         "GPU_PARTITION": "all",
-        "GPU_REQUEST": "gres=gpu:a100:{n}",
+        "GPU_REQUEST": "gres=gpu:a100:{n} cpus-per-task={8n} mem={31n}G",
+        "GPU_TYPES": {
+            "a100_1g.5gb": (
+                14,
+                "partition=all gres=gpu:a100_1g.5gb:{n} cpus-per-task={3n} mem={12n}G",
+            ),
+            "a100_3g.20gb": (
+                4,
+                "partition=all gres=gpu:a100_3g.20gb:{n} cpus-per-task={3n} mem={12n}G",
+            ),
+            "nvidia_h100_80gb_hbm3": (
+                4,
+                "partition=all gres=gpu:nvidia_h100_80gb_hbm3:{n} cpus-per-task={16n} mem={62n}G",
+            ),
+            "tesla": (1, "partition=all gres=gpu:tesla:{n} cpus-per-task={64n} mem={250n}G"),
+            "volta": (2, "partition=volta gres=gpu:{n} cpus-per-task={16n} mem={62n}G"),
+            "odd": (1, "partition=odd gres=gpu:{n} cpus-per-task={64n} mem={250n}G"),
+        },
         "CPU_PARTITION": "batch",
         "ACCOUNT": "ocean",
     }
@@ -105,7 +123,7 @@ def test_gpus_bound_to_sockets(version: str) -> None:
     assert (found["gpu_partition"], found["cpu_partition"]) == ("work", "work")
     # Of the nodes of `work` most have four GPUs without a type.
     assert found["gpus_per_node"] == "4"
-    assert '"both": "gres=gpu:a100:{n}"' in found["gpu_request"]
+    assert '"both": "gres=gpu:a100:{n} cpus-per-task={n} mem={5n}G"' in found["gpu_request"]
 
 
 def test_answers_are_proposed_to_a_person(tmp_path: Path) -> None:
@@ -126,7 +144,7 @@ def test_answers_are_proposed_to_a_person(tmp_path: Path) -> None:
         "ampere (4 GPUs, 1 day), hopper (4 GPUs, 15 minutes), odd (1 GPU, 1.5 hours), "
         "volta (2 GPUs), 2 more (all): ",
         "types found on throwaway: a100, a100_1g.5gb, a100_3g.20gb, nvidia_h100_80gb_hbm3, tesla "
-        "(gres=gpu:nvidia_h100_80gb_hbm3:{n}): ",
+        "(gres=gpu:nvidia_h100_80gb_hbm3:{n} cpus-per-task={16n} mem={62n}G): ",
         "found on throwaway: batch (default, 64 CPUs, 2 days), all (64 CPUs, 4 hours), ",
         "a space for none; found on throwaway: ocean, root, atmos, ice (ocean): ",
         "exclusive (time=15:00): ",
@@ -141,6 +159,9 @@ def test_whoever_has_an_answer_wins(tmp_path: Path) -> None:
     answers = tmp_path / "lab.yaml"
     answers.write_text(yaml.safe_dump({"default_context": {"gpu_partition": "volta"}}))
     volta = {**PLAIN, "GPU_PARTITION": "volta", "GPUS_PER_NODE": 2}
+    types = proposed((RECORDED / "24.11" / "sinfo.txt").read_text())["_gpu_types"]
+    volta["GPU_REQUEST"] = "gres=gpu:{n} cpus-per-task={16n} mem={62n}G"
+    volta["GPU_TYPES"] = {name: fact for name, fact in types.items() if name != "volta"}
     volta.update({"CPU_PARTITION": "batch", "ACCOUNT": "ocean"})
     assert generated(tmp_path, "--config-file", answers, **variables) == volta
     assert generated(tmp_path, COOKIECUTTER_CONFIG=str(answers), **variables) == volta
@@ -153,7 +174,7 @@ def test_whoever_has_an_answer_wins(tmp_path: Path) -> None:
     )
     done = cookiecutter("--no-input", "-f", TEMPLATE, *typed, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
-    chosen = {"GPU_PARTITION": "elsewhere", "GPU_REQUEST": "gpus={n}"}
+    chosen = {"GPU_PARTITION": "elsewhere", "GPU_REQUEST": "gpus={n}", "GPU_TYPES": types}
     chosen.update({"CPU_PARTITION": "short", "CPU_SBATCH": "time=10:00"})
     assert facts(tmp_path / PROJECT).items() >= {**PLAIN, **chosen}.items()
     done = cookiecutter("--replay", "-f", TEMPLATE, cwd=tmp_path, **variables)
@@ -170,12 +191,13 @@ def test_what_hangs_is_ended_and_the_rest_is_used(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     variables = slurm(
         tmp_path,
-        sinfo="echo 'work*|up|infinite|2|8|gpu:2'",
+        sinfo="echo 'work*|up|infinite|2|8|0|gpu:2'",
         sacctmgr=f"trap '' TERM; sleep 1000 & echo $$ $! >'{pids}'; wait",
         scontrol=f"yes; echo $? >'{tmp_path}/status'; exec sleep 1000",
     )
     assert generated(tmp_path, **variables) == {
         **PLAIN, "GPU_PARTITION": "work", "GPUS_PER_NODE": 2, "CPU_PARTITION": "work",
+        "GPU_REQUEST": "gres=gpu:{n} cpus-per-task={4n}",
     }  # fmt: skip
     for pid in pids.read_text().split():
         status = Path("/proc", pid, "status")
@@ -192,7 +214,7 @@ def test_what_hangs_is_ended_and_the_rest_is_used(tmp_path: Path) -> None:
         "head -c 100000 /dev/urandom",
         "cat '{good}' | tr '|' ' '",
         "yes \"$(cat '{good}')\"",
-        r"printf '%s|up|infinite|2|8|gpu:2\n' '{{{{ 7*7 }}}}' '[bold]x' 'a\"b' \"c'd\" '$e' 'f g' '{{%'",
+        r"printf '%s|up|infinite|2|8|0|gpu:2\n' '{{{{ 7*7 }}}}' '[bold]x' 'a\"b' \"c'd\" '$e' 'f g' '{{%'",
         "sed s/up/down/ '{good}'",
     ],
     ids=["fails", "silent", "bytes", "another-format", "endless", "strange-names", "all-down"],
@@ -215,7 +237,7 @@ def test_variables_that_change_what_slurm_prints_are_kept_from_it(tmp_path: Path
 
 
 def test_400_partitions(tmp_path: Path) -> None:
-    lines = (f"p{n}|up|{n + 1}:00|{n + 1}|64|gpu:k{n}:{n % 8 + 1}" for n in range(400))
+    lines = (f"p{n}|up|{n + 1}:00|{n + 1}|64|0|gpu:k{n}:{n % 8 + 1}" for n in range(400))
     (tmp_path / "sinfo.txt").write_text("\n".join(lines))
     variables = slurm(tmp_path, sinfo=f"cat '{tmp_path}/sinfo.txt'")
     done = cookiecutter(
@@ -223,7 +245,10 @@ def test_400_partitions(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     found = facts(tmp_path / PROJECT)
-    assert (found["GPUS_PER_NODE"], found["GPU_REQUEST"]) == (2, "gres=gpu:k9:{n}")
+    assert (found["GPUS_PER_NODE"], found["GPU_REQUEST"]) == (
+        2,
+        "gres=gpu:k9:{n} cpus-per-task={32n}",
+    )
     assert (found["GPU_SBATCH"], found["CPU_PARTITION"]) == ("time=10:00", "p399")
     for prompt in ("gpu_partition", "cpu_partition", "gpu_request"):
         text = proposed((tmp_path / "sinfo.txt").read_text())[f"prompt of {prompt}"]
@@ -282,16 +307,20 @@ def test_time_limits(limit: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("partitions", "gpu", "cpu"),
     [
-        (["a*|up|1:00|9|8|gpu:2", "my-GPU|up|1:00|1|8|gpu:2"], "my-GPU", "a"),
-        (["a|up|1:00|9|8|gpu:2", "b*|up|1:00|1|8|gpu:2"], "b", "b"),
-        (["a|up|1:00|1|8|gpu:2", "b|up|1:00|9|8|gpu:2", "c*|up|1:00|1|8|(null)"], "b", "c"),
-        (["gpu-debug*|up|1:00|9|8|gpu:2", "a|up|1:00|1|8|gpu:2"], "a", "a"),
-        (["gpu_test|up|1:00|9|8|gpu:2", "gpudev|up|1:00|99|8|gpu:2"], "gpudev", "gpudev"),
-        (["a*|up|1:00|9|8|(null)", "xcpu|up|1:00|1|8|(null)"], "", "xcpu"),
-        (["a*|up|1:00|9|8|gpu:4", "b|up|1:00|1|8|(null)"], "a", "b"),
-        (["a|up|1:00|1|8|(null)", "b|up|1:00|9|8|(null)"], "", "b"),
-        (["preempt*|up|1:00|9|8|(null)", "b|up|1:00|1|8|(null)"], "", "b"),
-        (["gpu*|up|1:00|9|8|gpu:4", "b|drain|1:00|1|8|(null)", "c|up|1:00|0|0|"], "gpu", "gpu"),
+        (["a*|up|1:00|9|8|0|gpu:2", "my-GPU|up|1:00|1|8|0|gpu:2"], "my-GPU", "a"),
+        (["a|up|1:00|9|8|0|gpu:2", "b*|up|1:00|1|8|0|gpu:2"], "b", "b"),
+        (["a|up|1:00|1|8|0|gpu:2", "b|up|1:00|9|8|0|gpu:2", "c*|up|1:00|1|8|0|(null)"], "b", "c"),
+        (["gpu-debug*|up|1:00|9|8|0|gpu:2", "a|up|1:00|1|8|0|gpu:2"], "a", "a"),
+        (["gpu_test|up|1:00|9|8|0|gpu:2", "gpudev|up|1:00|99|8|0|gpu:2"], "gpudev", "gpudev"),
+        (["a*|up|1:00|9|8|0|(null)", "xcpu|up|1:00|1|8|0|(null)"], "", "xcpu"),
+        (["a*|up|1:00|9|8|0|gpu:4", "b|up|1:00|1|8|0|(null)"], "a", "b"),
+        (["a|up|1:00|1|8|0|(null)", "b|up|1:00|9|8|0|(null)"], "", "b"),
+        (["preempt*|up|1:00|9|8|0|(null)", "b|up|1:00|1|8|0|(null)"], "", "b"),
+        (
+            ["gpu*|up|1:00|9|8|0|gpu:4", "b|drain|1:00|1|8|0|(null)", "c|up|1:00|0|0|0|"],
+            "gpu",
+            "gpu",
+        ),
     ],
 )
 def test_which_partition_is_proposed(partitions: list[str], gpu: str, cpu: str) -> None:
@@ -302,28 +331,30 @@ def test_which_partition_is_proposed(partitions: list[str], gpu: str, cpu: str) 
 @pytest.mark.parametrize(
     ("kinds", "number", "request_"),
     [
-        (["2|8|gpu:8", "9|8|gpu:4", "50|8|(null)"], "4", "gres=gpu:{n}"),
-        (["2|8|gpu:a100:8", "1|8|gpu:v100:4"], "8", "gres=gpu:a100:{n}"),
-        (["2|8|gpu:a100:8", "1|8|gpu:a100:4", "2|8|gpu:v100:4"], "8", "gres=gpu:a100:{n}"),
-        (["9|8|gpu:a100_1g.5gb:28", "1|8|gpu:a100:4"], "4", "gres=gpu:a100:{n}"),
-        (["1|8|gpu:a100:2,gpu:a100_3g.20gb:4"], "2", "gres=gpu:a100:{n}"),
-        (["1|8+|gpu:1g.5gb:28"], "28", "gres=gpu:1g.5gb:{n}"),
-        (["1|8|(null)"], "0", "gres=gpu:{n}"),
+        (["2|8|9000|gpu:8", "9|8|9000|gpu:4", "50|8|9000|(null)"], "4", "gpu:{n} cpus-per-task={n} mem={n}G"),
+        (["2|8|9000|gpu:a100:8", "1|8|9000|gpu:v100:4"], "8", "gpu:a100:{n} cpus-per-task={n} mem={n}G"),
+        (["2|9|0|gpu:a100:8", "1|8|0|gpu:a100:4", "2|8|0|gpu:v100:4"], "8", "gpu:a100:{n} cpus-per-task={n}"),
+        (["9|8|0|gpu:a100_1g.5gb:28", "1|8|0|gpu:a100:4"], "4", "gpu:a100:{n} cpus-per-task={2n}"),
+        (["1|8|0|gpu:a100:2,gpu:a100_3g.20gb:4", "1|8|0|gpu:a100:2"], "2", "gpu:a100:{n} cpus-per-task={4n}"),
+        (["1|8|9000|gpu:a100:2,gpu:a100_3g.20gb:4"], "2", "gpu:a100:{n} cpus-per-task={n} mem={n}G"),
+        (["1|96+|515000+|gpu:4", "1|128|490000|gpu:4"], "4", "gpu:{n} cpus-per-task={24n} mem={119n}G"),
+        (["1|8+|9000|gpu:1g.5gb:28"], "28", "gpu:1g.5gb:{n}"),
+        (["1|8|9000|(null)"], "0", "gpu:{n}"),
     ],
-)
+)  # fmt: skip
 def test_which_gpus_are_proposed(kinds: list[str], number: str, request_: str) -> None:
     found = proposed("\n".join(f"a|up|infinite|{kind}" for kind in kinds))
-    assert (found["gpus_per_node"], found["gpu_request"]) == (number, request_)
+    assert (found["gpus_per_node"], found["gpu_request"]) == (number, f"gres={request_}")
 
 
 def test_partitions_are_described_in_short() -> None:
-    sinfo = "a|up|1:01:00|1|1024+|(null)\na|up|1:01:00|9|1|(null)\nb*|up|n/a|1|1024|gpu"
+    sinfo = "a|up|1:01:00|1|1024+|0|(null)\na|up|1:01:00|9|1|0|(null)\nb*|up|n/a|1|1024|0|gpu"
     found = proposed(sinfo)
     assert found["prompt of cpu_partition"].endswith(
         "; found here: a (1 CPU, 1 hour), b (default, 1024 CPUs)"
     )
     assert found["prompt of gpu_partition"].endswith("; found here: b (default, 1 GPU)")
-    assert proposed("a|up|0:00|1|0|")["prompt of gpu_partition"].endswith("; found here: none")
+    assert proposed("a|up|0:00|1|0|0|")["prompt of gpu_partition"].endswith("; found here: none")
 
 
 def test_accounts_are_those_of_this_cluster() -> None:

@@ -27,7 +27,7 @@ def names() -> list[Answers]:
             "gpu_request": "gpus-per-node=a100_1g.5gb:{n} cpus-per-task={10n} mem={60n}G",
             "gpu_sbatch": 'constraint="a100&80gb|[x*2]" comment="it\'s a #b; ` | &" exclusive nodes= srun:label',
             "setup_commands": 'export A="${A:-1}"; true # why',
-            "venv_path": "~/venvs of $USER/é漢 #1",
+            "python": "~/venvs-of-$USER/é漢#1",
             "output_dir": "out puts/it's \"#;&(x)*",
             "wandb_mode": "disabled",
             "signal_policy": "ignore",
@@ -45,7 +45,7 @@ def without_gpus() -> list[Answers]:
             "cpu_partition": " ",
             "cpu_sbatch": "no-requeue ntasks=2 debug:qos=dev time=2-12 mem=4000M",
             "setup_commands": "#!/bin/bash -l\nunset SLURM_EXPORT_ENV\nset -a\n",
-            "venv_path": " ",
+            "python": " ",
             "output_dir": "$SCRATCH/漢",
             "wandb_mode": "online",
         }

@@ -79,7 +79,7 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
     assert done.returncode == 0, done.stderr
     scripts = job_scripts(tmp_path / "hpc-experiment")
     headers = {name: header(script) for name, script in scripts.items()}
-    packed = headers.pop("hpc_gpu_packed")
+    packed, one = headers.pop("hpc_gpu_packed"), headers.pop("hpc_gpu_one")
     assert headers == {name: directives(text) for name, text in DIRECTIVES[site].items()}
     # A rank for each GPU, and for each rank what a job of one GPU has.
     gpus = facts(tmp_path / "hpc-experiment")["GPUS_PER_NODE"]
@@ -88,6 +88,12 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
         assert f" --ntasks={gpus} --cpus-per-task=1 " in scripts["hpc_gpu_packed"]
     else:
         per_rank.add(f"--ntasks-per-node={gpus}")
+    # One GPU has what a debug job has, in the queue and for the time of the others.
+    queue = ("--time=", "--qos=")
+    assert one == {
+        *(each for each in headers["hpc_debug"] if not each.startswith(queue)),
+        *(each for each in headers["hpc_gpu"] if each.startswith(queue)),
+    }
     own = ("--ntasks-per-node=", "--cpus-per-task=")
     assert packed == per_rank | {each for each in headers["hpc_gpu"] if not each.startswith(own)}
     srun = scripts["hpc_gpu"].rpartition("\nsrun ")[2]

@@ -23,6 +23,10 @@ class SlurmConf(SlurmQueueConf):
     dependency: str | None = None
     mail_type: str | None = None
     mail_user: str | None = None
+    # GPUs of a job on each node; what the request makes of them grows with it
+    gpus: int | None = None
+    # GPUs of a whole node, for `gpus` to refer to
+    gpus_of_node: int | None = None
     # runs in one job: they are shared out over its ranks. 1: all ranks of a job belong to one run
     runs_per_job: int = 1
     # command that starts Python in the job; null: the one that submits

@@ -20,6 +20,20 @@ GPU_PARTITION = {{ literal(cookiecutter.gpu_partition) }}
 GPUS_PER_NODE = {{ cookiecutter.gpus_per_node | string | trim }}
 # How GPUs are asked for; {n} stands for their number, {10n} for ten times as many, and so on.
 GPU_REQUEST = {{ literal(cookiecutter.gpu_request) }}
+# Other types of GPU, for `+gpu=NAME`: GPUs of a node, and options in place of the two above, such as
+# "v100": (8, "partition=v100 gres=gpu:v100:{n} cpus-per-task={10n}").
+GPU_TYPES: dict[str, tuple[int, str]] = {
+{%- set request, end = (cookiecutter.gpu_request or "") | string, namespace(text="") %}
+{%- for name, (number, options) in (cookiecutter.get("_gpu_types") or {}).items() %}
+{%- if name != cookiecutter.gpu_partition and ":" ~ name ~ ":" not in request %}
+    {{ name | tojson }}: (
+        {{ number | int }},
+        {{ options | tojson }},
+    ),
+{%- set end.text = "\n" %}
+{%- endif %}
+{%- endfor -%}
+{{ end.text }}}
 CPU_PARTITION = {{ literal(cookiecutter.cpu_partition) }}
 ACCOUNT = {{ literal(cookiecutter.account) }}
 
@@ -30,9 +44,12 @@ CPU_SBATCH = {{ literal(cookiecutter.cpu_sbatch) }}
 
 # Shell commands at the start of a job, before the virtual environment is activated. If one fails, so does
 # the job; append `|| true` to one that may. A first line such as `#!/bin/bash -l` becomes the script's.
+# `on_gpu module load cuda` is for GPU jobs only (where there are GPUs, hpc_debug is one), `on_cpu ...` for others.
 SETUP_COMMANDS = {{ literal(cookiecutter.setup_commands) }}
-# Variables in paths are those of whoever submits; a relative path lies in this repository.
-VENV_PATH = {{ literal(cookiecutter.venv_path) }}
+# What starts Python in a job: the folder of a virtual environment; or a command, which has a blank or ends
+# in python, such as "apptainer exec --nv x.sif python"; or "" for the python3 of SETUP_COMMANDS.
+PYTHON = {{ literal(cookiecutter.python) }}
+# Variables here and above are those of whoever submits; a relative path lies in this repository.
 OUTPUT_DIR = {{ literal(cookiecutter.output_dir) }}
 
 # "offline", "online" or "disabled"; the variable WANDB_MODE wins.

@@ -4,6 +4,7 @@
 - `model`: what is trained
 - `hydra/launcher`: where runs go, and what a job asks for
 - `hydra/sweep`: where the outputs of a sweep lie
+- `gpu`: other types of GPU than the usual one; `+gpu=NAME`
 - `setup`: the presets; `+setup=NAME` sweeps with a launcher and a sweep directory
 """
 
@@ -19,7 +20,7 @@ from .task import train
 
 NAME = "{{ cookiecutter.project_slug }}"
 store = ZenStore(name=NAME, deferred_hydra_store=True, overwrite_ok=True)
-site = Site(__file__, cluster.SETUP_COMMANDS, cluster.VENV_PATH, {"WANDB_MODE": cluster.WANDB_MODE})
+site = Site(__file__, cluster.SETUP_COMMANDS, cluster.PYTHON, {"WANDB_MODE": cluster.WANDB_MODE})
 
 # --- main config ---------------------------------------------------------------------------------
 
@@ -62,11 +63,13 @@ store(
 COMMON = f"requeue account={cluster.ACCOUNT}"
 GPU_JOB = f"{COMMON} partition={cluster.GPU_PARTITION} {cluster.GPU_REQUEST} {cluster.GPU_SBATCH}"
 CPU_JOB = f"{COMMON} partition={cluster.CPU_PARTITION} {cluster.CPU_SBATCH}"
+ALL_GPUS = "${hydra.launcher.gpus_of_node}"
 
 
 def slurm(*options: str, **choices: Any) -> SlurmConf:
-    """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win, for jobs
-    with ``gpus=N`` on each node; with ``pack=True`` as many runs at a time, of one GPU each."""
+    """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win. ``gpus=N``
+    on each node, one unless told otherwise; with ``pack=True`` as many runs at a time, of one each."""
+    choices["gpus_of_node"] = cluster.GPUS_PER_NODE or None
     # A run may be requeued as often as this because its time was over.
     return site.slurm(*options, max_num_timeout=20, **choices)
 
@@ -74,15 +77,19 @@ def slurm(*options: str, **choices: Any) -> SlurmConf:
 launcher_store = store(group="hydra/launcher")
 launcher_store(slurm("time=180", CPU_JOB), name="slurm_batch")
 if cluster.GPUS_PER_NODE:
-    launcher_store(slurm("time=30", GPU_JOB, gpus=cluster.GPUS_PER_NODE), name="slurm_gpu")
-    all_gpus = slurm("time=30", GPU_JOB, gpus=cluster.GPUS_PER_NODE, pack=True)
-    launcher_store(all_gpus, name="slurm_gpu_packed")
-    debug = slurm("time=5", GPU_JOB, gpus=1, debug=True)
+    launcher_store(slurm("time=30", GPU_JOB, gpus=ALL_GPUS), name="slurm_gpu")
+    launcher_store(slurm("time=30", GPU_JOB, gpus=1, one_node=True), name="slurm_gpu_one")
+    packed = slurm("time=30", GPU_JOB, gpus=ALL_GPUS, pack=True)
+    launcher_store(packed, name="slurm_gpu_packed")
+    launcher_store(slurm(GPU_JOB, gpus=1, debug=True), name="slurm_debug")
 else:
-    debug = slurm("time=5", CPU_JOB, debug=True)
-debug.timeout_min = min(debug.timeout_min, 5)  # whatever the site's time is
-launcher_store(debug, name="slurm_debug")
+    launcher_store(slurm(CPU_JOB, debug=True), name="slurm_debug")
 launcher_store(LocalConf(), name="local")
+
+# `+gpu=NAME` changes a launcher for GPUs to another type.
+gpu_store = store(group="gpu", package="hydra.launcher")
+for name, (gpus, options) in cluster.GPU_TYPES.items():
+    gpu_store(site.gpu_type(gpus, options, instead_of=cluster.GPU_REQUEST), name=name)
 
 # --- presets -------------------------------------------------------------------------------------
 
@@ -108,6 +115,7 @@ setup_store = store(group="setup", package="_global_")
 setup_store(preset("slurm_batch"), name="hpc_batch")
 if cluster.GPUS_PER_NODE:
     setup_store(preset("slurm_gpu"), name="hpc_gpu")
+    setup_store(preset("slurm_gpu_one"), name="hpc_gpu_one")
     setup_store(preset("slurm_gpu_packed"), name="hpc_gpu_packed")
 setup_store(preset("slurm_debug"), name="hpc_debug")
 setup_store(preset("local"), name="local")
