@@ -136,6 +136,11 @@ def test_jobs_of_another_cluster_are_refused() -> None:
         script_of(PLAIN, "+hydra.launcher.additional_parameters.clusters=other")
 
 
+def test_a_number_of_gpus_for_a_job_without_is_refused() -> None:
+    with pytest.raises(LauncherError, match="asks for no GPUs"):
+        script_of("+setup=hpc_batch", "hydra.launcher.gpus=1")
+
+
 @pytest.mark.parametrize("launcher", ["hpc_local", "submitit_slurm"])
 def test_a_launcher_of_another_kind_writes_none(launcher: str) -> None:
     with pytest.raises(ValueError, match="Launcher writes no job script"):

@@ -6,7 +6,6 @@ import warnings
 
 from omegaconf import OmegaConf
 
-NUMBERS = ("gpus", "gpus_of_node")  # the launcher's fields
 GPUS = "${hydra.launcher.gpus}"
 RANKS = "${hydra.launcher.tasks_per_node}"  # of a node
 ALL_RANKS = "${hpc.times:${hydra.launcher.nodes},%s}" % RANKS  # noqa: UP031 - braces

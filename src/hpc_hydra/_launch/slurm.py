@@ -33,6 +33,13 @@ SILENT = (
     "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
 )
 SHORTEST_DELAY_S = 20
+# Not of the job script.
+OWN = (
+    "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
+)  # fmt: skip
+OF_GPUS = re.compile(
+    r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
+)
 
 
 class SlurmLauncher(Launcher):
@@ -79,8 +86,13 @@ class SlurmLauncher(Launcher):
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
                 "choose another directory with hydra.sweep.dir="
             )
-        own = ("runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder")
-        parameters = {name: value for name, value in self.params.items() if name not in own}
+        parameters = {name: value for name, value in self.params.items() if name not in OWN}
+        # What a request makes of the number stands in the others.
+        if self.params["gpus"] is not None and not OF_GPUS.search(repr(parameters)):
+            raise records.LauncherError(
+                "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
+                "+setup=hpc_gpu, or set hydra.launcher.gpus_per_node"
+            )
         setup = list(parameters["setup"] or [])
         if python_path := self._python_path():
             setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")

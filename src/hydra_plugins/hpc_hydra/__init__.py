@@ -3,20 +3,14 @@
 Hydra takes plugins only from modules below `hydra_plugins`, and imports all of them at every start.
 """
 
-from typing import Any
-
 from hydra.core.config_store import ConfigStore
 
 from hpc_hydra._hydra import basic_sweeper, share_config_store
-from hpc_hydra._launch import config, gpus, local, slurm, sweeper
+from hpc_hydra._launch import config, local, slurm, sweeper
 
 
 class SlurmLauncher(slurm.SlurmLauncher):
     """`hydra/launcher=hpc_slurm`."""
-
-    def __init__(self, **params: Any) -> None:
-        """What becomes of the numbers of GPUs stands in the other parameters."""
-        super().__init__(**{name: params[name] for name in params if name not in gpus.NUMBERS})
 
 
 class LocalLauncher(local.LocalLauncher):
