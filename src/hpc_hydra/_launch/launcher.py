@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
+from omegaconf import OmegaConf
 
 from .. import _records as records
 from .._files import locked, writable_by_all
@@ -119,9 +120,15 @@ class Launcher(stock.BaseSubmititLauncher):
             vars(run).update(recorded.get(run.number, {}))
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
+        # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
+        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
+        if subdir == "${hydra.job.num}":
+            kept = {entry.name for entry in os.scandir(self.directory)}
+        else:
+            kept = {str(run.number) for run in runs}
         left = []
         for run in runs:
-            if run.number not in recorded or not self._is_complete(run, there):
+            if run.number not in recorded or not self._is_complete(run, there, kept):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
@@ -135,7 +142,9 @@ class Launcher(stock.BaseSubmititLauncher):
             log.info("%d to submit, the others are complete or under way", len(left))
         return left
 
-    def _is_complete(self, run: Run, there: set[str]) -> bool:
+    def _is_complete(self, run: Run, there: set[str], kept: set[str]) -> bool:
+        if str(run.number) not in kept:
+            return False
         paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
         if all(path.name in there for path in paths):
             return True

@@ -70,6 +70,8 @@ class Watch:
                     if failed
                     else (self.folder / f"{run.job_id}_ended").read_text().strip()
                 )
+            elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
+                self.running.discard(number)
             elif (run.log or "").rpartition("/")[2] in there:
                 self.running.add(number)
 
