@@ -10,13 +10,14 @@ import argparse
 import json
 import os
 import pwd
+import re
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -34,6 +35,7 @@ def main() -> None:
             "and install cookiecutter there."
         )
     check_output_directory()
+    check_answers()
     if os.environ.get("HPC_HYDRA_PLAIN_DEFAULTS"):
         return
     try:
@@ -59,9 +61,21 @@ def check_output_directory() -> None:
                 file.write(os.urandom(size))
                 file.flush()
     except OSError as error:
+        fault = f"no project can be written to {place}: {error.strerror}"
+        sys.exit(f"Nothing was generated: {fault}; choose another directory with --output-dir")
+
+
+def check_answers() -> None:
+    """End where cookiecutter would with a traceback: it evaluates answers that are not typed."""
+    given = ""
+    with suppress(OSError, ValueError, RuntimeError):
+        given = Path(f"/proc/{os.getppid()}/cmdline").read_text(errors="replace")
+        default = os.environ.get("COOKIECUTTER_CONFIG") or f"{Path.home()}/.cookiecutterrc"
+        files = [default, *re.findall(r"\0--config-file[=\0]([^\0]*)", given)]
+        given += Path(os.environ.get("PWD", ""), files[-1]).read_text(errors="replace")
+    if "{#" in given:
         sys.exit(
-            f"Nothing was generated: no project can be written to {place}: {error.strerror}; "
-            "choose another directory with --output-dir"
+            "An answer holds {#, a comment to cookiecutter; source a file that holds the command"
         )
 
 

@@ -12,6 +12,15 @@ from slurm_nodes import NAME, SPECIAL, Partition, for_cpus, for_gpus, minutes, p
 SACCTMGR = "cluster,defaultaccount,account"
 NAMED = 5
 TYPES = 12
+# Rendered with the answers: what is misspelled in them, as far as Slurm has told.
+WARNINGS = (
+    "{%% for name, names in known.items() if names %%}"
+    "{%% for answer in (cookiecutter.get(name) or '').split(',') | map('trim') %%}"
+    "{%% if answer and '$' not in answer and answer not in names %%}"
+    "\n{{ name }}: {{ answer }} is none of those %s: {{ names[:10] | join(', ') }}. If it is "
+    "misspelled, correct it in cluster.py.\n"
+    "{%% endif %%}{%% endfor %%}{%% endfor %%}"
+)
 PRESET_MINUTES = {"gpu": 30, "cpu": 180}
 
 
@@ -50,7 +59,12 @@ def improve(questions: dict[str, Any], sinfo: str, sacctmgr: str, config: str) -
         put_partitions(questions, "gpu", for_gpus(every), found)
         put_partitions(questions, "cpu", for_cpus(every), found)
         put_gpus(questions, for_gpus(every), found)
-    put_account(questions, accounts(sacctmgr, cluster), found)
+    names = accounts(sacctmgr, cluster)
+    put_account(questions, names, found)
+    up = [partition.name for partition in every]
+    known = {"gpu_partition": up, "cpu_partition": up, "account": list(filter(None, names))}
+    if any(known.values()):
+        questions["__warnings"] = "{% set known = " + json.dumps(known) + " %}" + WARNINGS % found
 
 
 def put_partitions(

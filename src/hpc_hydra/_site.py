@@ -182,6 +182,8 @@ def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
     for word in shlex.split(text):
         option, equals, value = word.lstrip("-").partition("=")
         its_target, _, name = option.rpartition(":")
+        if "_" in name and ALIASES.get(name, name) not in FIELDS:
+            name = name.replace("_", "__")  # an underscore of sbatch's own, as in gpu_cmode
         if its_target == target:
             options[name.replace("-", "_")] = value if equals else True
     return options
@@ -191,7 +193,7 @@ def srun_arguments(options: Mapping[str, str | bool]) -> list[str]:
     """``options`` as srun takes them."""
     arguments = []
     for name, value in options.items():
-        argument = f"--{name.replace('_', '-')}"
+        argument = f"--{name.replace('__', '/').replace('_', '-').replace('/', '_')}"
         arguments += [argument if value is True else f"{argument}={value}"] if value else []
     return arguments
 

@@ -274,6 +274,15 @@ def test_an_option_of_srun_for_debug_jobs() -> None:
     ]  # fmt: skip
 
 
+def test_an_option_that_sbatch_spells_with_underscores() -> None:
+    """Names of plugins' options may; two underscores stand for one of sbatch's own."""
+    launcher = Site(__file__).slurm(
+        "gpu_cmode=shared gpu-bind=none srun:my_option=1 cpus_per_task=2"
+    )
+    assert launcher.additional_parameters == {"gpu__cmode": "shared", "gpu_bind": "none"}
+    assert (launcher.srun_args, launcher.cpus_per_task) == (["--my_option=1"], 2)
+
+
 def test_another_type_of_gpu_has_no_place_for_options_of_srun() -> None:
     with pytest.raises(ValueError, match="srun:label: a type of GPU has options of sbatch only"):
         Site(__file__).gpu_type(8, "gres=gpu:v100:{n} srun:label", "gres=gpu:{n}")

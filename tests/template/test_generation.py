@@ -369,6 +369,27 @@ def test_other_types_of_an_answers_file(tmp_path: Path) -> None:
         assert f"{name}: {value} is no text; put it between quotation marks" in done.stderr
 
 
+@pytest.mark.parametrize("way", ["option", "equals", "home", "typed"])
+def test_what_is_a_comment_to_cookiecutter_is_no_traceback(way: str, tmp_path: Path) -> None:
+    """Bash has `${#list[@]}`, and cookiecutter evaluates the answers that it takes from a file."""
+    commands = "setup_commands: 'list=(a); echo ${#list[@]}'"
+    file = tmp_path / (".cookiecutterrc" if way == "home" else "lab.yaml")
+    file.write_text(f"default_context:\n  {commands}\n")
+    options: dict[str, list[str | Path]] = {
+        "option": ["--config-file", file, TEMPLATE],
+        "equals": [f"--config-file={file}", TEMPLATE],
+        "home": [TEMPLATE],
+        "typed": [TEMPLATE, "setup_commands=echo ${#list[@]}"],
+    }
+    if way == "typed":
+        file.unlink()
+    done = cookiecutter("--no-input", *options[way], cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr.startswith("An answer holds {#, a comment to cookiecutter; source a file")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / PROJECT).exists()
+
+
 def test_nothing_is_run_that_lies_in_the_temporary_folder(tmp_path: Path) -> None:
     """It is everybody's, and cookiecutter puts the hooks there."""
     (tmp_path / ".tmp").mkdir()

@@ -183,6 +183,35 @@ def test_whoever_has_an_answer_wins(tmp_path: Path) -> None:
     assert asked(tmp_path, **{**variables, "HPC_HYDRA_PLAIN_DEFAULTS": "1"}) == UNCHANGED
 
 
+def test_a_misspelled_name_is_warned_of(tmp_path: Path) -> None:
+    """At the end, where it is read. What Slurm does not know may be right all the same."""
+    variables = slurm(tmp_path, **recorded("24.11"))
+
+    def said(*given: str, **more: str) -> str:
+        done = cookiecutter(
+            "--no-input",
+            "-f",
+            TEMPLATE,
+            *given,
+            "create_venv=no",
+            cwd=tmp_path,
+            **{**variables, **more},
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("\nNext:")[2]
+
+    wrong = said("gpu_partition=amper", "cpu_partition=batch,shrot", "account=Ocean")
+    for text in (
+        "\ngpu_partition: amper is none of those found on throwaway: batch, short, fat, ampere, ",
+        "\ncpu_partition: shrot is none of those found on throwaway: batch, ",
+        "\naccount: Ocean is none of those found on throwaway: ocean, root, atmos, ice. If it is "
+        "misspelled, correct it in cluster.py.\n",
+    ):
+        assert text in wrong
+    assert "none of those" not in said("gpu_partition=ampere,volta", "account=$USER")
+    assert "none of those" not in said("gpu_partition=amper", HPC_HYDRA_PLAIN_DEFAULTS="1")
+
+
 # --- where Slurm does not answer -----------------------------------------------------------------
 
 

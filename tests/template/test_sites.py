@@ -33,6 +33,11 @@ DIRECTIVES = {
         "hpc_debug": "--partition=boost_usr_prod --account=myproject --qos=boost_qos_dbg --nodes=1 --ntasks-per-node=1 --cpus-per-task=8 --gpus-per-node=1 --gres=gpu:1 --mem=494000 --time=5",
         "hpc_batch": "--partition=dcgp_usr_prod --account=myproject_dcgp --nodes=1 --ntasks-per-node=1 --time=180",
     },
+    "lumi": {
+        "hpc_gpu": "--partition=standard-g --account=project_465000000 --nodes=1 --ntasks-per-node=8 --gpus-per-node=8 --time=2160",
+        "hpc_debug": "--partition=standard-g --account=project_465000000 --nodes=1 --ntasks-per-node=1 --gpus-per-node=1 --time=5",
+        "hpc_batch": "--partition=standard --account=project_465000000 --nodes=1 --ntasks-per-node=1 --time=180",
+    },
     "mila": {
         "hpc_gpu": "--partition=unkillable --nodes=1 --ntasks-per-node=1 --cpus-per-task=2 --gres=gpu:48gb:1 -C 'dgx&ampere' --mem=10GB --time=180",
         "hpc_debug": "--partition=unkillable --nodes=1 --ntasks-per-node=1 --cpus-per-task=2 --gres=gpu:48gb:1 -C 'dgx&ampere' --mem=10GB --time=5",
@@ -48,11 +53,31 @@ DIRECTIVES = {
         "hpc_debug": "--account=def-someuser --gpus-per-node=a100_1g.5gb:1 --nodes=1 --ntasks-per-node=1 --cpus-per-task=1 --mem=15GB --time=5",
         "hpc_batch": "--account=def-someuser --nodes=1 --ntasks-per-node=1 --mem-per-cpu=1G --time=15",
     },
+    "nyu": {
+        "hpc_gpu": "--nodes=1 --ntasks-per-node=1 --cpus-per-task=1 --mem=8GB --gres=gpu:1 --time=5",
+        "hpc_debug": "--nodes=1 --ntasks-per-node=1 --cpus-per-task=1 --mem=8GB --gres=gpu:1 --time=5",
+        "hpc_batch": "--nodes=1 --ntasks-per-node=1 --mem=8GB --time=180",
+    },
     "perlmutter": {
         "hpc_gpu": "-A m1234_g -q regular -C 'gpu&hbm80g' --nodes=1 --ntasks-per-node=4 --gpus-per-node=4 --gpu-bind=none --exclusive --time=10",
         "hpc_debug": "-A m1234_g -q debug -C 'gpu&hbm80g' --nodes=1 --ntasks-per-node=1 --gpus-per-node=1 --gpu-bind=none --exclusive --time=5",
         "hpc_batch": "-A m1234 -q regular -C cpu --nodes=1 --ntasks-per-node=1 --exclusive --time=180",
     },
+    "puhti": {
+        "hpc_gpu": "--partition=gpu --account=project_2000000 --nodes=1 --ntasks-per-node=1 --cpus-per-task=40 --mem=320GB --gres=gpu:v100:4 --time=60",
+        "hpc_debug": "--partition=gpu --account=project_2000000 --nodes=1 --ntasks-per-node=1 --cpus-per-task=10 --mem=80GB --gres=gpu:v100:1 --time=5",
+        "hpc_batch": "--partition=small --account=project_2000000 --nodes=1 --ntasks-per-node=1 --time=180",
+    },
+}  # fmt: skip
+# What srun starts, where that is no virtual environment's Python.
+STARTED = {
+    "lumi": ["{repository}/select_gpu", "{repository}/.venv/bin/python"],
+    "nyu": [
+        "singularity", "exec", "--nv", "--overlay", "/scratch/me/pytorch-example/my_pytorch.ext3:ro",
+        "/share/apps/images/cuda12.1.1-cudnn8.9.0-devel-ubuntu22.04.2.sif",
+        "/bin/bash", "-c", 'source /ext3/env.sh; exec python "$@"', "bash",
+    ],
+    "puhti": ["python3"],
 }  # fmt: skip
 LONG = {"-A ": "--account=", "-C ": "--constraint=", "-q ": "--qos="}
 
@@ -97,6 +122,11 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
     own = ("--ntasks-per-node=", "--cpus-per-task=")
     assert packed == per_rank | {each for each in headers["hpc_gpu"] if not each.startswith(own)}
     srun = scripts["hpc_gpu"].rpartition("\nsrun ")[2]
+    if site in STARTED:
+        repository = str(tmp_path / "hpc-experiment")
+        words = [word.format(repository=repository) for word in STARTED[site]]
+        assert f" {shlex.join(words)} -u -m " in f" {shlex.join(shlex.split(srun))}"
+        assert "/activate" not in scripts["hpc_gpu"]
     if site == "archer2":
         assert " --ntasks=1 --cpus-per-task=1 " in srun
     if site == "alex":
