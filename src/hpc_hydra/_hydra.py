@@ -9,7 +9,8 @@ it four times more to run it. On a Hydra that lacks a name, it does that work in
 | `ConfigRepository.__deepcopy__`, set here | Hydra's copies of its sources share one store | they copy it |
 | `ConfigLoaderImpl._apply_overrides_to_config`, `repository` | values are put into a config that was composed once | each run's is composed |
 | `get_overrides_dirname` | `hydra.job.override_dirname` of such a config | it is an interpolation (1.4) |
-| `_save_config`, `_flush_loggers`, `HydraConfig.cfg` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
+| `_flush_loggers`, `HydraConfig.cfg`, `DictConfig._content` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
+| `OmegaConfDumper` of OmegaConf | YAML is written by libyaml | by Python |
 | `BasicSweeper` | a sweep's runs are checked quickly | `hydra/sweeper=hpc` is `basic` |
 | `ConfigLoaderImpl.repository` | jobs read config files as they were at submission | as they are |
 | `Callbacks.callbacks` | an app without our callback is recorded | only ends are, by the waiting command |
@@ -23,11 +24,13 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import __version__, version
 from hydra.core import utils
 from hydra.core.config_loader import ConfigLoader
@@ -59,7 +62,6 @@ apply_overrides = _private(
     "_internal.config_loader_impl", "ConfigLoaderImpl", "_apply_overrides_to_config"
 )
 overrides_dirname = _private("_internal.config_loader_impl", "get_overrides_dirname")
-save_config = _private("core.utils", "_save_config")
 flush_loggers = _private("core.utils", "_flush_loggers")
 
 _NUMBER = re.compile(r"((?!hydra\.)[A-Za-z_][\w.]*)=-?(?:0|[1-9]\d*)(\.\d+)?(e-?\d\d?)?")
@@ -249,6 +251,38 @@ def _scalar(override: Override) -> bool:
     )
 
 
+@cache
+def _dumper() -> Any:
+    """OmegaConf's dumper of YAML, but with libyaml's emitter; None where one of them is missing."""
+    try:
+        theirs = import_module("omegaconf._utils").OmegaConfDumper
+        dumper = type("Dumper", (yaml.CDumper,), {})
+        dumper.add_representer(str, theirs.str_representer)  # type: ignore[attr-defined]
+    except AttributeError:
+        return None
+    return dumper
+
+
+def to_yaml(config: Any) -> str:
+    """What `OmegaConf.to_yaml` gives, four times as quickly."""
+    if _dumper() is None:
+        return OmegaConf.to_yaml(config)
+    text: str = yaml.dump(
+        OmegaConf.to_container(config, enum_to_str=True), Dumper=_dumper(),
+        default_flow_style=False, allow_unicode=True, sort_keys=False,
+    )  # fmt: skip
+    return text
+
+
+def _only_hydra(config: DictConfig) -> DictConfig:
+    """What `HydraConfig.set_config` makes of ``config``, with its own node instead of a copy."""
+    OmegaConf.set_readonly(config.hydra, True)
+    only = DictConfig({})
+    content: Any = only._content
+    content["hydra"] = config._get_node("hydra")
+    return only
+
+
 def run(
     config: DictConfig,
     task_function: Callable[[Any], Any],
@@ -264,7 +298,7 @@ def run(
     hydra = config.hydra
     with open_dict(hydra.job):
         hydra.job.id, hydra.job.num = job_id, number
-    if not (__version__.startswith("1.3.") and save_config and flush_loggers):
+    if not (__version__.startswith("1.3.") and flush_loggers):
         keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
         return run_job(task_function, config, *keys, hydra_context=context)
     before, directory = HydraConfig.instance().cfg, Path.cwd()
@@ -273,8 +307,8 @@ def run(
         output_dir = Path(hydra.sweep.dir, hydra.sweep.subdir)
         with read_write(hydra.runtime), open_dict(hydra.runtime):
             hydra.runtime.output_dir = str(output_dir.absolute())
-        HydraConfig.instance().set_config(config)
-        hydra_config: Any = HydraConfig.instance().cfg
+        hydra_config: Any = _only_hydra(config)
+        HydraConfig.instance().cfg = hydra_config
 
         # Without a copy of the hydra node, which Hydra deletes from it afterwards.
         own = copy.deepcopy(config, {id(config._get_node("hydra")): AnyNode()})
@@ -296,10 +330,11 @@ def run(
         utils.configure_log(hydra.job_logging, hydra.verbose)
         if hydra.output_subdir is not None:
             files = Path(hydra.runtime.output_dir, hydra.output_subdir)
+            files.mkdir(parents=True, exist_ok=True)
             for name, part in (
                 ("config", own), ("hydra", hydra_config), ("overrides", hydra.overrides.task)
             ):  # fmt: skip
-                save_config(part, f"{name}.yaml", files)
+                Path(files, f"{name}.yaml").write_text(to_yaml(part), encoding="utf-8")
         with utils.env_override(hydra.job.env_set):
             context.callbacks.on_job_start(config=config, task_function=task_function)
             try:
