@@ -7,6 +7,7 @@ functions, for workers in one job of the same size. How long a job took is what 
 
 from __future__ import annotations
 
+import random
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -17,10 +18,12 @@ RUNS, RANKS = 200, 4
 REPEATS = 3  # of all but the stock launcher, which takes minutes
 QUICK_PERIOD_S = 0.2
 SLEEP_S, GPUS = 20, 4
+# Log-normal, as the lengths of trials with early stopping are.
+UNEVEN_S = [round(min(random.Random(seed).lognormvariate(0, 1.5), 20), 1) for seed in range(64)]
 
 
 def measure(place: Place) -> list[Row]:
-    return [*_short_runs(place), _gpu_runs(place)]
+    return [*_short_runs(place), _gpu_runs(place), _uneven_runs(place)]
 
 
 def _short_runs(place: Place) -> list[Row]:
@@ -97,6 +100,20 @@ def _gpu_runs(place: Place) -> Row:
         f"{GPUS} runs of {SLEEP_S} s on one GPU each, from the job's start to its end",
         seconds(ours), f"{seconds(stock)} in {GPUS} jobs", f"{SLEEP_S} s of sleep",
         f"{ours / SLEEP_S:.2f} of the sleep", goal("≤ 30 s", ours <= 30),
+    )  # fmt: skip
+
+
+def _uneven_runs(place: Place) -> Row:
+    tell(f"{len(UNEVEN_S)} runs of very different length on {RANKS} ranks")
+    lengths = f"sleep_s={','.join(map(str, UNEVEN_S))}"
+    place.used(
+        place.python, place.app, *OURS, *_packed(len(UNEVEN_S)), lengths, "hydra.job.name=uneven"
+    )
+    ours, ideal = _duration(place, "uneven"), max(sum(UNEVEN_S) / RANKS, max(UNEVEN_S))
+    return Row(
+        f"{len(UNEVEN_S)} runs of 0 to {max(UNEVEN_S):.0f} s on {RANKS} ranks, from the job's start to its end",
+        seconds(ours), others=f"{seconds(ideal)} at best", ratio=f"{ours / ideal:.2f} of that",
+        goal=goal("≤ 1.1", ours <= 1.1 * ideal),
     )  # fmt: skip
 
 

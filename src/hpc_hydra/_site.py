@@ -90,6 +90,8 @@ class Site:
             translated["runs_per_job"] = GPUS
         if pack or GPUS in str(translated) or GPUS in str(srun):
             translated["gpus"] = gpus or 1
+        else:
+            fields.pop("gpus_of_node", None)
         return SlurmConf(
             **translated,
             srun_args=srun_arguments(srun),

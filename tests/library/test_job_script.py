@@ -87,6 +87,12 @@ def test_fields_that_the_stock_launcher_lacks(override: str, line: str) -> None:
     assert [each for each in script.splitlines() if each not in plain] == ([line] if line else [])
 
 
+def test_an_option_that_sbatch_spells_with_an_underscore() -> None:
+    """Two of them, since one stands for a hyphen."""
+    script = script_of(PLAIN, "+hydra.launcher.additional_parameters.gpu__cmode=shared")
+    assert "#SBATCH --gpu_cmode=shared\n" in script
+
+
 def test_python_and_srun_can_be_chosen() -> None:
     script = script_of(
         PLAIN, "hydra.launcher.python='container run python'", "hydra.launcher.use_srun=false"

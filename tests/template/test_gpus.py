@@ -64,6 +64,7 @@ def python(repository: Path, *arguments: str) -> str:
         [sys.executable, *arguments],
         cwd=repository,
         env=environment({"PYTHONPATH": str(repository / "src")}),
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -90,6 +91,12 @@ def test_the_result_can_be_looked_at(repository: Path) -> None:
 def test_types_are_listed_but_for_the_usual_one(repository: Path) -> None:
     lines = python(repository, "-m", "hpc_experiment", "--help").splitlines()
     assert "gpu: a100_1g.5gb, v100" in lines
+
+
+def test_a_type_of_gpu_for_a_job_without_gpus_is_refused(repository: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        python(repository, "-c", PROGRAM, "+setup=hpc_batch +gpu=v100")
+    assert "choose a launcher that asks for some" in refused.value.stderr
 
 
 def test_ranks_that_slurm_counts_by_the_gpus(tmp_path: Path) -> None:

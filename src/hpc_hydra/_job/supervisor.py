@@ -62,8 +62,13 @@ class Supervisor:
             )
             for number, overrides in runs
         ]  # fmt: skip
-        own = slice(self.rank, None, self.ranks) if self.work.shared else slice(None)
-        self.todo = self.todo_of_job[own]
+        self.share = self.todo_of_job
+        if self.work.shared:
+            self.share = self.todo_of_job[self.rank :: self.ranks]
+        dealt = self.work.shared and self.work.process_per_run
+        # Of runs that are dealt the ranks take one after another; otherwise each has its share.
+        self.todo = [] if dealt else [*self.share]
+        self.deck = iter(self.todo_of_job if dealt else [])
         self.began = time.monotonic()
         self.child = 0
         self._learned = False
@@ -77,9 +82,8 @@ class Supervisor:
         code = self._work_off()
         if code == STOPPED:
             return self._stop()
-        return (
-            code if code >= 0 else 1
-        )  # the job script takes 128 + a signal for one that ended this process
+        # The job script takes 128 and more for a signal that ended this process.
+        return code if code >= 0 else 1
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
@@ -89,28 +93,47 @@ class Supervisor:
                 if not all(path.exists() for path in each):
                     for completed in (True, False):
                         todo.result(completed).unlink(missing_ok=True)
-        elif all(todo.is_over() for todo in self.todo_of_job):  # somebody requeued what had ended
-            for todo in self.todo:
+        elif self.rank == 0 and all(todo.is_over() for todo in self.todo_of_job):
+            for todo in self.todo_of_job:  # somebody requeued what had ended
                 todo.result(completed=False).unlink(missing_ok=True)
 
     def _left(self) -> list[Todo]:
         return [todo for todo in self.todo if not todo.is_over()]
 
+    def _next(self) -> list[Todo]:
+        """What to do now."""
+        for todo in self.deck:
+            if not todo.is_over() and self._take(todo):
+                self.todo.append(todo)
+                return [todo]
+        left = self._left()
+        return left[:1] if self.work.process_per_run else left
+
+    def _take(self, todo: Todo) -> bool:
+        """Whether no other rank has taken this run since the job script began, which removes these files."""
+        try:
+            self._word(f"run_{todo.number}_taken").open("x").close()
+        except FileExistsError:
+            return False
+        except OSError:  # no room for that
+            return todo in self.share
+        return True
+
     def _work_off(self) -> int:
-        exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo))
-        if not self._left():
+        exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo_of_job))
+        if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         try:
             do = prepare(self.work, self.payload, self.job)
         except Exception:
-            for todo in self._left():
-                fail(todo)
+            for todo in self.share:
+                if not todo.is_over():
+                    fail(todo)
             return 1
         # What was loaded may have handlers of its own, which its runs are to have.
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
-        while left := self._left():
-            todos = left[:1] if self.work.process_per_run else left
+        while todos := self._next():
             code = self._run(do, todos, handlers)
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
@@ -177,7 +200,7 @@ class Supervisor:
 
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
-        if not self._learned and len(self._left()) > 0:
+        if not self._learned and len(self.todo_of_job) > 1:
             for name in modules:
                 with suppress(Exception):
                     import_module(name)

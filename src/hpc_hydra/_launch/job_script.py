@@ -78,6 +78,9 @@ class SlurmExecutor(submitit.SlurmExecutor):
         for name, value in self.parameters["additional_parameters"].items():
             if value is None:
                 lines.remove(f"#SBATCH --{name.replace('_', '-')}=None")
+        # Two underscores stand for one of sbatch's own, as in --gpu_cmode.
+        names = re.compile("(?<=^#SBATCH --)[^=]+")
+        lines = [names.sub(lambda name: name[0].replace("--", "_"), line) for line in lines]
         setup = self.parameters["setup"] or [""]
         if setup[0].startswith("#!"):
             lines.remove(setup[0])

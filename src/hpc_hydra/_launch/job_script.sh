@@ -3,7 +3,7 @@
 hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last element is that of the whole array
 hpc_job=$hpc_folder/$hpc_id
 hpc_begun=
-rm -f "$hpc_job"_ended "$hpc_job"_stopped
+rm -f "$hpc_job"_ended "$hpc_job"_stopped "$hpc_job"_run_*_taken
 refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
 on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
 trap 'at_end $?' EXIT
@@ -26,7 +26,7 @@ at_end() {
         why=$(grep -v '^srun: error: .*Exited with' "$hpc_job"_0_log.out | tail -n 1)
         refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
     fi
-    rm -f "$hpc_job"_starting
+    rm -f "$hpc_job"_starting "$hpc_job"_run_*_taken
     : >> "$hpc_job"_stopped || exit "$1" # a network file system shows what is in a file when it is opened
     test -s "$hpc_job"_stopped || test -n "$stopped" || { rm -f "$hpc_job"_stopped; exit "$1"; }
     test "$1" != 0 || stopped=yes

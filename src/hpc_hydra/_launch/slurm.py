@@ -63,7 +63,7 @@ class SlurmLauncher(Launcher):
             if python.is_absolute() and not python.exists():
                 raise records.LauncherError(
                     f"{python} does not exist: make the virtual environment that the jobs are to run "
-                    "in, or correct VENV_PATH in cluster.py, or hydra.launcher.python"
+                    "in, or correct PYTHON in cluster.py, or hydra.launcher.python"
                 )
             here = Path(sys.executable).parent
             if python.is_absolute() and python.parent.resolve() != here.resolve():
@@ -88,6 +88,10 @@ class SlurmLauncher(Launcher):
             )
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
         # What a request makes of the number stands in the others.
+        if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
+            raise records.LauncherError(
+                "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
+            )
         if self.params["gpus"] is not None and not OF_GPUS.search(repr(parameters)):
             raise records.LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
