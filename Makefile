@@ -2,9 +2,12 @@
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
 # The tests of Slurm wait more than they work.
-PROCESSES ?= $(shell expr 3 + `nproc`)
+PROCESSES ?= $(shell expr 4 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
+# Python writes its bytecode, also for a caller who wants none: else each process compiles all that it imports.
+TESTS = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CACHE)/pycache \
+	$(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest --numprocesses=$(PROCESSES) --dist=worksteal
 export CACHE ENV
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
@@ -25,15 +28,13 @@ test: $(ENV)/.installed
 	$(ENV)/bin/ruff check
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
-	PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
-		--numprocesses=$(PROCESSES) --dist=worksteal -m 'not long' $(PYTEST)
+	$(TESTS) -m 'not long' $(PYTEST)
 
 # Those tests of `make test` that take part in the table, and what takes too long for it.
 FAULTS := kills limits_and_preemption members no_place outages signals_in_jobs wandb_faults
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
-	FAULTS=all KILLS=100 PYTHONPYCACHEPREFIX=$(CACHE)/pycache $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest \
-		--numprocesses=$(PROCESSES) --dist=worksteal $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
+	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
 
 # Parts of it: make bench BENCH='submit help'
 bench: $(ENV)/.installed

@@ -14,7 +14,7 @@ step "2/4 install it into $project/.venv"
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1  # the second for an older uv
 "$ENV/bin/uv" venv --quiet --python "$ENV/bin/python" .venv
 source .venv/bin/activate
-"$ENV/bin/uv" pip install --quiet --compile-bytecode --editable '.[dev]'
+"$ENV/bin/uv" pip install --quiet --editable '.[dev]'
 
 step "3/4 pytest"
 pytest --quiet

@@ -17,9 +17,27 @@ VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH":
 JobScripts = Callable[[Path], dict[str, str]]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test first, so that at the end not all wait for it."""
-    items.sort(key=lambda item: item.name != "test_demo")
+# From the longest one on; those of Slurm, which wait, come next.
+LONG = (
+    "test_demo", "test_why_jobs_ended", "test_library", "test_a_repository_of_odd_answers",
+    "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
+)  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)  # of those that are left
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest tests first, so that at the end not all wait for one."""
+    rank = {name: number for number, name in enumerate(LONG)}
+    slurm = Path(__file__).with_name("slurm")
+
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        return rank.get(item.name.partition("[")[0], len(LONG)), item.path.parent != slurm
+
+    items.sort(key=order)
+    # Each of the tests' processes begins with a part of the list of its own, and the first parts are
+    # the smaller ones.
+    parts: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = [item for part in reversed(range(parts)) for item in items[part::parts]]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -47,13 +65,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[
     folder = shared_folder(tmp_path_factory, worker_id) / "generated"
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        record = folder / "ended.json"
+        project, record = Project(folder / "hpc-experiment"), folder / "ended.json"
         if not folder.exists():
             folder.mkdir()
             path = path_with(folder / "bin", "git")
-            ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
+            ended = cookiecutter(
+                "--no-input", TEMPLATE, "create_venv=yes",
+                cwd=folder, PATH=path, PIP_NO_COMPILE="no",  # which is how one says yes
+            )  # fmt: skip
+            if (project.path / ".venv" / "bin" / "python").exists():
+                # What is imported is compiled here, and not by each of many jobs that start at once.
+                options = ("epochs=1", f"hydra.run.dir={folder}/first")
+                project.run("python", "-m", "hpc_experiment", *options, WANDB_MODE="offline")
             record.write_text(json.dumps(vars(ended)))
-    return Project(folder / "hpc-experiment"), Ended(**json.loads(record.read_text()))
+    return project, Ended(**json.loads(record.read_text()))
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import pytest
 from running import TEMPLATE, run, virtual_environment
 
 # What Hydra has no part in.
-OTHERS = ("checkpoints", "files", "metrics", "ranks", "tracking", "wheel")
+OTHERS = (
+    "checkpoints", "files", "floors", "metrics", "ranks", "signals", "tracking", "wheel",
+)  # fmt: skip
 NEEDED = ("hydra-zen", "numpy", "pytest", "pytest-timeout", "uv", "wandb")
 # With the stock launcher and the OmegaConf that go with it.
 CANDIDATE = ("hydra-core>=1.4.0rc3", "hydra-submitit-launcher>=1.4.0rc3", "omegaconf>=2.4.1rc1")

@@ -29,6 +29,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if name.startswith(("SLURM_", "SUBMITIT_", "WANDB_", "PYTHONPATH", "GIT_")):
             patch.delenv(name)
     patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    # With this each process that is started would compile all that it imports.
+    if "PYTHONDONTWRITEBYTECODE" in os.environ:
+        patch.delenv("PYTHONDONTWRITEBYTECODE")
+        if "PYTHONPYCACHEPREFIX" not in os.environ:
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("pycache")))
     patch.setenv("GIT_CONFIG_GLOBAL", str(Path(__file__).parents[1] / "gitconfig"))
     zen_example.store.add_to_hydra_store()
     yield
@@ -36,7 +41,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_signal_handler_left() -> Iterator[None]:
+def default_term() -> Iterator[None]:
+    """Also where a throwaway cluster, of other tests in this process, has a handler for it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def no_signal_handler_left(default_term: None) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in signals.SIGNALS}
     yield
     assert {number: signal.getsignal(number) for number in signals.SIGNALS} == before

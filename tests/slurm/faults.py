@@ -18,7 +18,7 @@ HEADER = ("fault", "times", "runs", "steps lost", "runs lost", "verdict")
 #: Metrics by epoch of the run with this seed, if nothing disturbs it.
 Expected = dict[int, dict[int, dict[str, float]]]
 SEEDS, EPOCHS = 4, 60
-# The last digits depend on the number of threads.
+# The last digits depend on the number of threads, and several wait long for each other on a busy machine.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 

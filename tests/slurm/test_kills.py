@@ -53,7 +53,7 @@ def test_at_random_moments(traced: Traced) -> None:
             arguments = (sweep, run, while_starting, moments.uniform(0, 1.5))
             killers[run] = threading.Thread(target=kill_after, args=arguments)
             killers[run].start()
-        time.sleep(0.02)
+        time.sleep(0.1)
     for killer in killers.values():
         killer.join()
     process.communicate()
@@ -78,7 +78,7 @@ def kill_after(sweep: Sweep, process: int, while_starting: bool, seconds: float)
             log = Path(f"/proc/{process}/fd/1").readlink().name
             if (run := re.search(r"_run_(\d+)_", log)) and sweep.steps(int(run[1])):
                 break
-            time.sleep(0.02)
+            time.sleep(0.1)
     time.sleep(seconds)
     kill(process)
 

@@ -16,8 +16,9 @@ def with_optuna(on_slurm: Project, tmp_path: Path) -> Project:
     """With the sweeper, and with what it needs, outside of the environment, which other tests use."""
     prefix = tmp_path / "optuna"
     done = on_slurm.run(
-        "python", "-m", "pip", "install", "--quiet", f"--prefix={prefix}", "hydra-optuna-sweeper"
-    )
+        "python", "-m", "pip", "install", "--quiet", "--no-compile", f"--prefix={prefix}",
+        "hydra-optuna-sweeper",
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (packages,) = prefix.glob("lib/*/site-packages")
     return Project(on_slurm.path, {**on_slurm.variables, "PYTHONPATH": str(packages)})

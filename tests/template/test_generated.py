@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+from faults import ONE_THREAD
 from running import TEMPLATE, TOOLS, Project, run
 
 
@@ -16,7 +17,7 @@ from running import TEMPLATE, TOOLS, Project, run
     ids=" ".join,
 )
 def test_check(project: Project, check: tuple[str, ...]) -> None:
-    done = project.run(*check)
+    done = project.run(*check, **ONE_THREAD)
     assert done.returncode == 0, done.stdout + done.stderr
     assert run("git", "status", "--porcelain", cwd=project.path).stdout == ""
 

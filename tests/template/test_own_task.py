@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+from faults import ONE_THREAD
 from running import Project
 
 TASK = '''\
@@ -60,7 +61,7 @@ def test_three_files_change(project: Project, tmp_path: Path) -> None:
     (package / "models.py").unlink()
 
     for check in (("pytest", "-q"), ("ruff", "check")):
-        done = own.run(*check)
+        done = own.run(*check, **ONE_THREAD)
         assert done.returncode == 0, done.stdout + done.stderr
     done = own.run(
         "python", "-m", "hpc_experiment", "+setup=local", "numbers=2,4", f"hydra.sweep.dir={tmp_path}/sweep"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import test_answers
+from faults import ONE_THREAD
 from running import TEMPLATE, TOOLS, cookiecutter, run
 from test_answers import DEFAULTS
 
@@ -117,5 +118,5 @@ def test_a_repository_of_odd_answers(
         [f"{venv}/bin/ruff", "check"],
         [f"{venv}/bin/pytest", "-q"],
     ):
-        done = run(*command, cwd=project)
+        done = run(*command, cwd=project, **ONE_THREAD)
         assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"
