@@ -1,9 +1,11 @@
 """Several runs in one job."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from jobs import accounting, job_of, record
+from faults import Sweep
+from jobs import accounting, job_of, record, wait_until
 from running import Project
 from test_sweeps import sweep
 
@@ -40,13 +42,16 @@ def test_runs_share_the_gpus_of_a_job(on_slurm: Project, tmp_path: Path) -> None
     assert not list(tmp_path.glob("jobs/*_taken"))
 
 
-def test_a_rank_that_is_free_takes_the_next_run(on_slurm: Project, tmp_path: Path) -> None:
-    """However long the others take."""
-    done = sweep(
-        on_slurm, tmp_path, "+setup=hpc_batch", "hydra.launcher.runs_per_job=7",
-        "hydra.launcher.tasks_per_node=2", "epochs=12,1,1,1,1,1,1",
-        "model._target_=probe_models.slow_mlp",
+def test_a_rank_that_is_free_takes_the_next_run(traced: Callable[..., Sweep]) -> None:
+    """However long the other one takes for its first."""
+    sweep = traced(
+        "+setup=hpc_batch", "hydra.launcher.runs_per_job=5", "hydra.launcher.tasks_per_node=2",
+        "epochs=60,1,2,3,4", pace=0.5,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    first, *others = (record(tmp_path / str(number) / "run.json") for number in range(7))
-    assert max(each["end"] for each in others) <= first["end"]
+    with sweep.going_on(step=0) as process:
+        wait_until(lambda: sweep.states[1:] == ["COMPLETED"] * 4, process)
+        assert sweep.states[0] == "RUNNING"
+        sweep.set_pace(0)
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert sweep.states == ["COMPLETED"] * 5
