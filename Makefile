@@ -17,6 +17,7 @@ help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
 	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
+	@echo 'make chaos    all of it at random, several at a time, for twenty minutes'
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (twenty minutes)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
 
@@ -35,6 +36,12 @@ FAULTS := kills limits_and_preemption members no_place outages signals_in_jobs w
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
+
+# For so long, or what a seed did: make chaos MINUTES=5 SEED=123456
+MINUTES ?= 20
+chaos: $(ENV)/.installed
+	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
+	MINUTES=$(MINUTES) $(and $(SEED),SEED=$(SEED)) $(TESTS) --numprocesses=0 -s tests/slurm/test_chaos.py $(PYTEST)
 
 # Parts of it: make bench BENCH='submit help'
 bench: $(ENV)/.installed
@@ -59,4 +66,4 @@ $(ENV)/.installed: pyproject.toml
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev --editable .
 	@touch $@
 
-.PHONY: help demo test faults bench cluster picture
+.PHONY: help demo test faults chaos bench cluster picture

@@ -17,27 +17,36 @@ VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH":
 JobScripts = Callable[[Path], dict[str, str]]
 
 
-# From the longest one on; those of Slurm, which wait, come next.
+# From the longest one on; all others of Slurm, which wait, come next.
 LONG = (
     "test_demo", "test_why_jobs_ended", "test_library", "test_a_repository_of_odd_answers",
     "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
 )  # fmt: skip
 
 
-@pytest.hookimpl(trylast=True)  # of those that are left
+@pytest.hookimpl(trylast=True)  # when it is known which are left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest tests first, so that at the end not all wait for one."""
-    rank = {name: number for number, name in enumerate(LONG)}
+    """The long tests first, so that at the end not all wait for one."""
     slurm = Path(__file__).with_name("slurm")
 
-    def order(item: pytest.Item) -> tuple[int, bool]:
-        return rank.get(item.name.partition("[")[0], len(LONG)), item.path.parent != slurm
+    def rank(item: pytest.Item) -> int:
+        name = item.name.partition("[")[0]
+        if name in LONG:
+            return LONG.index(name)
+        return len(LONG) + (item.path.parent != slurm)
 
-    items.sort(key=order)
-    # Each of the tests' processes begins with a part of the list of its own, and the first parts are
-    # the smaller ones.
+    items.sort(key=rank)
+    long = [item for item in items if rank(item) <= len(LONG)]
+    others = items[len(long) :]
+    # Each of the tests' processes gets a part of the list: it begins with its share of the long ones.
     parts: int = getattr(config, "workerinput", {}).get("workercount", 1)
-    items[:] = [item for part in reversed(range(parts)) for item in items[part::parts]]
+    ordered: list[pytest.Item] = []
+    for left in range(parts, 0, -1):
+        own = long[left - 1 :: parts]
+        more = (len(items) - len(ordered)) // left - len(own)
+        ordered += [*own, *others[:more]]
+        del others[:more]
+    items[:] = ordered
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

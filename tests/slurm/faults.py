@@ -125,12 +125,8 @@ class Sweep:
         begun = [self.steps(number) for number in self.numbers]
         return sum(len(steps) - len(set(steps)) for steps in begun)
 
-    def tell(self, fault: str, times: int, steps_may_be_lost: int = 0) -> None:
-        """Put the row of ``fault`` into the table, after all runs should have completed.
-
-        Args:
-            steps_may_be_lost: those after the last checkpoint: at most one for each kill of a run.
-        """
+    def lost(self) -> list[int]:
+        """The runs that have not completed, or with other metrics than one that nothing disturbed."""
         lost = []
         for number, run in zip(self.numbers, self.runs, strict=True):
             named = dict(override.split("=") for override in run["overrides"] if "=" in override)
@@ -139,6 +135,15 @@ class Sweep:
             metrics = read_metrics(self.directory / str(number))
             if run["state"] != "COMPLETED" or metrics != expected:
                 lost.append(number)
+        return lost
+
+    def tell(self, fault: str, times: int, steps_may_be_lost: int = 0) -> None:
+        """Put the row of ``fault`` into the table, after all runs should have completed.
+
+        Args:
+            steps_may_be_lost: those after the last checkpoint: at most one for each kill of a run.
+        """
+        lost = self.lost()
         good = not lost and self.steps_lost() <= steps_may_be_lost
         numbers = (times, len(self.runs), self.steps_lost(), len(lost))
         self.report([fault, *map(str, numbers), "good" if good else "BAD"])

@@ -92,12 +92,14 @@ def _processes(sweep: Path) -> dict[int, int]:
 
 
 def wait_until(
-    condition: Callable[[], object], process: "subprocess.Popen[str] | None" = None
+    condition: Callable[[], object],
+    process: "subprocess.Popen[str] | None" = None,
+    seconds: float = 120,
 ) -> None:
-    """Until ``condition`` holds, as long as ``process`` lives, for two minutes at most."""
-    deadline = time.monotonic() + 120
+    """Until ``condition`` holds, as long as ``process`` lives, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
     while not condition():
         if process and process.poll() is not None:
             raise AssertionError(f"ended early:\n{process.communicate()[0]}")
-        assert time.monotonic() < deadline, "two minutes have passed"
+        assert time.monotonic() < deadline, f"{seconds:.0f} seconds have passed"
         time.sleep(0.2)

@@ -149,6 +149,7 @@ def test_what_somebody_else_wrote_is_not_unpickled(on_slurm: Project, tmp_path: 
     assert started.stdout.count(f"chmod o-w {directory} ") == 1
     directory.chmod(0o755)
 
+    (directory / "0").mkdir()  # else the run would be done again, whatever is planted
     planted = [directory / "jobs" / name for name in ("submission_0.pkl", "run_0_0_completed.pkl")]
     for path in planted:
         path.write_bytes(pickle.dumps(Trap(f"touch {canary}")))

@@ -182,7 +182,7 @@ def check_job_script(
         options |= debug
     for option, value in options.items():
         value = expand(value)
-        if ":" in option or option in ("time", "mem"):
+        if ":" in option or option in ("time", "mem") or re.search(r"\{\d*n\}", value):
             continue
         if preset == "hpc_gpu_packed" and option == "ntasks":  # as many as there are GPUs
             continue

@@ -148,7 +148,7 @@ def test_git_ignores_what_the_answers_put_into_the_repository(
     )
     project = tmp_path / PROJECT
     lines = (project / ".gitignore").read_text().splitlines()
-    assert len(lines) == len(ignored) + 5
+    assert len(lines) == len(ignored) + 6
     (project / "outside").mkdir()
     (project / "outside" / "file").touch()
     for folder in ignored:

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -85,38 +84,43 @@ def pythons() -> dict[str, str]:
 
 FOUND = pythons() or {OWN: sys.executable}
 KINDS: list[Callable[[], list[Answers]]] = [names, without_gpus, drawn]
-PAIRS = [
-    pytest.param(python, kind, id=f"{version}-{kind.__name__}")
-    for (version, python), kind in zip(cycle(FOUND.items()), KINDS, strict=False)
-]
+# All kinds, shared out among the versions.
+SHARES = {
+    version: KINDS[number :: len(FOUND)]
+    for number, version in enumerate(FOUND)
+    if number < len(KINDS)
+}
 
 
-@pytest.mark.parametrize(("python", "candidates"), PAIRS)
-def test_a_repository_of_odd_answers(
-    python: str, candidates: Callable[[], list[Answers]], tmp_path: Path
-) -> None:
-    for odd in candidates():  # of the drawn ones about half are refused
+@pytest.mark.parametrize("version", SHARES)
+def test_a_repository_of_odd_answers(version: str, tmp_path: Path) -> None:
+    """One after another in an environment: what they need is the same."""
+    venv = tmp_path / "venv"
+    made = run(TOOLS / "uv", "venv", "--quiet", "--python", FOUND[version], venv, cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    for kind in SHARES[version]:
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        odd, project = generated(kind(), folder)
+        for command in (
+            [f"{TOOLS}/uv", "pip", "install", "--quiet", "--python", venv, "--editable", ".[dev]"],
+            [f"{venv}/bin/ruff", "check"],
+            [f"{venv}/bin/pytest", "-q"],
+        ):
+            done = run(*command, cwd=project, **ONE_THREAD)
+            assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"
+
+
+def generated(candidates: list[Answers], folder: Path) -> tuple[Answers, Path]:
+    """The first answers that are not refused (of the drawn ones about half are), and their repository."""
+    for odd in candidates:
         package = odd.get("project_slug", "hpc-experiment").replace("-", "_")
         context = {**DEFAULTS, "project_slug": "hpc-experiment", **odd, "__package": package}
-        (tmp_path / "answers.json").write_text(json.dumps({"cookiecutter": context}))
-        done = cookiecutter(
-            "--replay-file",
-            tmp_path / "answers.json",
-            "--output-dir",
-            "new",
-            TEMPLATE,
-            cwd=tmp_path,
-        )
+        (folder / "answers.json").write_text(json.dumps({"cookiecutter": context}))
+        answers = ("--replay-file", folder / "answers.json", "--output-dir", "new")
+        done = cookiecutter(*answers, TEMPLATE, cwd=folder)
         if done.returncode == 0:
             break
     assert done.returncode == 0, done.stderr
-    (project,) = (tmp_path / "new").iterdir()
-    venv, uv = f"{tmp_path}/venv", f"{TOOLS}/uv"
-    for command in (
-        [uv, "venv", "--quiet", "--python", python, venv],
-        [uv, "pip", "install", "--quiet", "--python", venv, "--editable", ".[dev]"],
-        [f"{venv}/bin/ruff", "check"],
-        [f"{venv}/bin/pytest", "-q"],
-    ):
-        done = run(*command, cwd=project, **ONE_THREAD)
-        assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"
+    (project,) = (folder / "new").iterdir()
+    return odd, project

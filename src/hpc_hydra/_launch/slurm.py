@@ -87,12 +87,14 @@ class SlurmLauncher(Launcher):
                 "choose another directory with hydra.sweep.dir="
             )
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
-        # What a request makes of the number stands in the others.
+        together = self.params["runs_per_job"] == 1
+        # What a request makes of the number stands in the others, or it is that of a packed job's ranks.
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
             raise records.LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        if self.params["gpus"] is not None and not OF_GPUS.search(repr(parameters)):
+        asked = OF_GPUS.search(repr(parameters)) or not together
+        if self.params["gpus"] is not None and not asked:
             raise records.LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
                 "+setup=hpc_gpu, or set hydra.launcher.gpus_per_node"
@@ -101,7 +103,6 @@ class SlurmLauncher(Launcher):
         if python_path := self._python_path():
             setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
         python = parameters["python"] or shlex.quote(sys.executable)
-        together = self.params["runs_per_job"] == 1
         timeouts = parameters["max_num_timeout"]
         parameters["signal_delay_s"] = self._signal_delay_s()
         parameters["setup"] = guarded(setup, folder, python, self.source, together, timeouts)
