@@ -6,13 +6,16 @@ project=$CACHE/demo/hpc-experiment
 step() { printf '\n\033[1m==> %s\033[0m\n' "$*"; }
 
 step "1/4 cookiecutter $template"
+kept=$CACHE/demo-venv  # of the last demo: most of what is to be installed is there
+rm -rf "$kept"
+! "$project/.venv/bin/python" -c "" 2>/dev/null || mv "$project/.venv" "$kept"
 rm -rf "$CACHE/demo"
 "$ENV/bin/cookiecutter" --no-input --output-dir "$CACHE/demo" "$template" create_venv=no
 cd "$project"
 
 step "2/4 install it into $project/.venv"
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1  # the second for an older uv
-"$ENV/bin/uv" venv --quiet --python "$ENV/bin/python" .venv
+mv "$kept" .venv 2>/dev/null || "$ENV/bin/uv" venv --quiet --python "$ENV/bin/python" .venv
 source .venv/bin/activate
 "$ENV/bin/uv" pip install --quiet --editable '.[dev]'
 

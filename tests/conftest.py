@@ -10,7 +10,7 @@ from pathlib import Path
 import faults
 import pytest
 from cluster import Cluster, missing
-from running import TEMPLATE, Ended, Project, cookiecutter, environment, path_with
+from running import TEMPLATE, TOOLS, Project, cookiecutter, environment, path_with
 
 # Of whoever submits.
 VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
@@ -68,35 +68,24 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> tuple[Project, Ended]:
-    """Generated with the default answers, and installed by the generator with pip: takes a minute,
-    so the first of the tests' processes does it for all."""
+def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """A repository with the default answers and its virtual environment, made by the generator with uv; the
+    first of the tests' processes does it for all."""
     folder = shared_folder(tmp_path_factory, worker_id) / "generated"
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        project, record = Project(folder / "hpc-experiment"), folder / "ended.json"
-        if not folder.exists():
+        project, ready = Project(folder / "hpc-experiment"), folder / "ready"
+        if not ready.exists():
             folder.mkdir()
-            path = path_with(folder / "bin", "git")
-            ended = cookiecutter(
-                "--no-input", TEMPLATE, "create_venv=yes",
-                cwd=folder, PATH=path, PIP_NO_COMPILE="no",  # which is how one says yes
-            )  # fmt: skip
-            if (project.path / ".venv" / "bin" / "python").exists():
-                # What is imported is compiled here, and not by each of many jobs that start at once.
-                options = ("epochs=1", f"hydra.run.dir={folder}/first")
-                project.run("python", "-m", "hpc_experiment", *options, WANDB_MODE="offline")
-            record.write_text(json.dumps(vars(ended)))
-    return project, Ended(**json.loads(record.read_text()))
-
-
-@pytest.fixture(scope="session")
-def project(finished: tuple[Project, Ended]) -> Project:
-    """A generated repository with its virtual environment."""
-    project, ended = finished
-    assert f"{project.path}/.venv is ready" in ended.stdout, ended.stdout + ended.stderr
-    (packages,) = project.path.glob(".venv/lib/*/site-packages")
-    shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
+            path = path_with(folder / "bin", "git", TOOLS / "uv")
+            ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
+            assert f"{project.path}/.venv is ready" in ended.stdout, ended.stdout + ended.stderr
+            (packages,) = project.path.glob(".venv/lib/*/site-packages")
+            shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
+            # What is imported is compiled here, and not by each of many jobs that start at once.
+            options = ("epochs=1", f"hydra.run.dir={folder}/first")
+            project.run("python", "-m", "hpc_experiment", *options, WANDB_MODE="offline")
+            ready.touch()
     return project
 
 

@@ -114,7 +114,7 @@ class Project:
         path = f"{self.path}/.venv/bin{os.pathsep}{os.environ['PATH']}"
         return environment({"PATH": path, **self.variables, **variables})
 
-    def run(self, program: str, *arguments: str | Path, **variables: str) -> Ended:
+    def run(self, program: str | Path, *arguments: str | Path, **variables: str) -> Ended:
         """Run a program of the virtual environment in the repository."""
         return run(
             self.path / ".venv" / "bin" / program, *arguments,

@@ -24,13 +24,13 @@ from running import run
 from test_limits_and_preemption import preempt
 
 Traced = Callable[..., Sweep]
-MINUTES = float(os.environ.get("MINUTES", 0.5))
+MINUTES = float(os.environ.get("MINUTES", 0.25))
 SEED = int(os.environ.get("SEED", random.randrange(10**6)))
 RANKS = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
 SHAPES = {
-    "alone": ("+setup=hpc_batch", "seed=0,1", "epochs=60"),
+    "alone": ("+setup=hpc_batch", "seed=0", "epochs=60"),
     "packed": (
-        "+setup=hpc_batch", "seed=0,1", "epochs=58,59,60", "hydra.launcher.runs_per_job=6",
+        "+setup=hpc_batch", "seed=0,1", "epochs=59,60", "hydra.launcher.runs_per_job=4",
         "hydra.launcher.tasks_per_node=2",
     ),
     "ranks": ("+setup=hpc_batch", "seed=2", "epochs=60", *RANKS),

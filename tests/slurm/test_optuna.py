@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from jobs import accounting, record
-from running import Project
+from running import TOOLS, Project
 from test_sweeps import sweep
 
 SWEEP = ("+setup=hpc_batch", "hydra/sweeper=optuna", "model=logistic", "epochs=1")
@@ -16,8 +16,8 @@ def with_optuna(on_slurm: Project, tmp_path: Path) -> Project:
     """With the sweeper, and with what it needs, outside of the environment, which other tests use."""
     prefix = tmp_path / "optuna"
     done = on_slurm.run(
-        "python", "-m", "pip", "install", "--quiet", "--no-compile", f"--prefix={prefix}",
-        "hydra-optuna-sweeper",
+        TOOLS / "uv", "pip", "install", "--quiet", f"--prefix={prefix}", "hydra-optuna-sweeper",
+        "hydra-core<1.4",  # its requirement has a pre-release in it
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (packages,) = prefix.glob("lib/*/site-packages")

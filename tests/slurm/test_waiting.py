@@ -65,11 +65,11 @@ def test_why_jobs_ended(on_slurm: Project, tmp_path: Path, request: pytest.Fixtu
     sweeps = {
         "TIMEOUT": start(
             "TIMEOUT", "+setup=hpc_batch", "model._target_=probe_models.slow_mlp", "epochs=999",
-            "signal_policy=ignore", "hydra.launcher.timeout_min=1",
+            "signal_policy=ignore", "hydra.launcher.timeout_min=1", "hydra.launcher.exclude=node4",
         ),
         "FAILED with exit code 137": start(
             "FAILED with exit code 137", "+setup=hpc_batch",
-            "model._target_=probe_models.slow_mlp", "epochs=999",
+            "model._target_=probe_models.slow_mlp", "epochs=999", "hydra.launcher.exclude=node4",
         ),
         "CANCELLED": start("CANCELLED", "+setup=hpc_batch", HELD),
         "NODE_FAIL": start(

@@ -45,8 +45,12 @@ def is_complete(project: Path) -> bool:
     return clean and "README.md" in committed and (project / "pyproject.toml").exists()
 
 
-def test_installed_with_pip(finished: tuple[Project, Ended]) -> None:
-    project, ended = finished
+def test_installed_with_pip(tmp_path: Path) -> None:
+    project, path = Project(tmp_path / "hpc-experiment"), path_with(tmp_path / "bin", "git")
+    ended = cookiecutter(
+        "--no-input", TEMPLATE, "create_venv=yes",
+        cwd=tmp_path, PATH=path, PIP_NO_COMPILE="no",  # which is how one says yes
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "Installing collected packages" in ended.stdout  # progress is shown
     assert "It is a git repository with a first commit." in ended.stdout
