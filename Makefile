@@ -1,7 +1,7 @@
 # Everything that is made here lies outside of the checkout, because cookiecutter copies the checkout.
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
-# The tests of Slurm wait more than they work.
+# Some tests of Slurm wait more than they work.
 PROCESSES ?= $(shell expr 4 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
