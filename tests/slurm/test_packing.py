@@ -28,7 +28,7 @@ def test_runs_share_the_gpus_of_a_job(on_slurm: Project, tmp_path: Path) -> None
         "COMPLETED", *["FAILED"] * 3, *["COMPLETED"] * 4
     ]  # fmt: skip
     assert "ended with SIGKILL" in runs[1]["error"]
-    assert "ended with exit code 3" in runs[2]["error"]
+    assert "ended with exit code 143" in runs[2]["error"]
     assert "ValueError: seed 3" in runs[3]["error"]
     gpus = set()
     for number, run in enumerate(record(tmp_path / "sweep.json")["runs"]):

@@ -82,8 +82,8 @@ class Supervisor:
         code = self._work_off()
         if code == STOPPED:
             return self._stop()
-        # The job script takes 128 and more for a signal that ended this process.
-        return code if code >= 0 else 1
+        # Of a task's own code: the job script takes 143 for a TERM that ended this process.
+        return int(code != 0)
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
