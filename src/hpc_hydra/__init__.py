@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ._launch.config import LocalConf, SlurmConf
     from ._launch.slurm import job_script
     from ._overrides import with_multirun
-    from ._records import RecordCallback
+    from ._recording import RecordCallback
     from ._site import Site
     from ._tracking import WandbCallback
 
@@ -29,7 +29,7 @@ __all__ = [
 
 _LATE = {
     "LocalConf": "_launch.config", "SlurmConf": "_launch.config", "job_script": "_launch.slurm",
-    "RecordCallback": "_records", "Site": "_site", "WandbCallback": "_tracking",
+    "RecordCallback": "_recording", "Site": "_site", "WandbCallback": "_tracking",
     "with_multirun": "_overrides",
 }  # fmt: skip
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.core.utils import filter_overrides
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -75,9 +74,3 @@ def typed_overrides(config: DictConfig) -> list[str]:
     them would have it."""
     overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     return list(overrides)
-
-
-def shown(overrides: Sequence[str]) -> str:
-    """Overrides without Hydra's own and the preset."""
-    own = filter_overrides(overrides)
-    return " ".join(override for override in own if not override.startswith("+setup="))

@@ -6,8 +6,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ._overrides import shown
-from ._records import states
+from ._records import shown, states
 
 COLORS = {
     "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan",

@@ -32,8 +32,9 @@ from omegaconf import DictConfig, OmegaConf
 from . import _metrics
 from . import _signals as signals
 from ._files import write_atomically
-from ._overrides import shown, typed_overrides
+from ._overrides import typed_overrides
 from ._ranks import global_rank
+from ._records import shown
 
 log = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpc_hydra import _files as files
+from hpc_hydra import _recording as recording
 from hpc_hydra import _records as records
 
 
@@ -21,8 +22,8 @@ def test_a_file_of_somebody_else_is_not_opened(
     for name in (path, link):
         with pytest.raises(PermissionError, match=f"{name.name} belongs to .*cp -r"):
             files.open_own(name)
-    with pytest.raises(records.LauncherError, match="belongs to"):
-        records.refuse_foreign(tmp_path / "not there", link)
+    with pytest.raises(recording.LauncherError, match="belongs to"):
+        recording.refuse_foreign(tmp_path / "not there", link)
 
 
 def test_folders_in_which_everyone_can_write_are_found(tmp_path: Path) -> None:

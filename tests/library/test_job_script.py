@@ -7,7 +7,7 @@ from hydra import compose, initialize
 from omegaconf import DictConfig
 
 from hpc_hydra import job_script
-from hpc_hydra._records import LauncherError
+from hpc_hydra._recording import LauncherError
 from hpc_hydra._site import parse_options
 
 PLAIN = "hydra/launcher=hpc_slurm"

@@ -93,6 +93,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
 
     from .. import _records as records
     from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
+    from .._recording import RecordCallback
 
     share_config_store()
     records.origin = work.origin
@@ -105,7 +106,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
     if work.source:
         read_copies(context.config_loader, *map(Path, work.source))
     composer = Composer(context.config_loader, sweep)
-    add_callback(context, records.RecordCallback())
+    add_callback(context, RecordCallback())
     gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
     def stoppable(config: Any) -> Any:

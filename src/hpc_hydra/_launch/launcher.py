@@ -30,6 +30,13 @@ from .. import _records as records
 from .._files import locked, writable_by_all
 from .._job.submission import KILLED, Result, Run, Work, log_path, result_path, write_result
 from .._overrides import typed_overrides
+from .._recording import (
+    LauncherError,
+    RunFailed,
+    refuse_another_sweep,
+    refuse_foreign,
+    submission_record,
+)
 from .._source import Source
 from .._table import print_table
 
@@ -58,7 +65,7 @@ class Launcher(stock.BaseSubmititLauncher):
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
-        records.refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
+        refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
         if "mode" in self.config.hydra.sweep:
@@ -78,13 +85,13 @@ class Launcher(stock.BaseSubmititLauncher):
             self._on_interrupt(runs)
             sys.exit(130)
         except PermissionError as error:
-            raise records.LauncherError(str(error)) from error
+            raise LauncherError(str(error)) from error
 
     def _check(self) -> None:
         assert self.config is not None
         sweeper = self.config.hydra.runtime.choices["hydra/sweeper"]
         if not self.params["wait"] and sweeper not in ("hpc", "basic"):
-            raise records.LauncherError(
+            raise LauncherError(
                 f"hydra.launcher.wait=false: the sweeper {sweeper} needs the results of its runs"
             )
 
@@ -105,7 +112,7 @@ class Launcher(stock.BaseSubmititLauncher):
                 if left := self._take_over(runs):
                     self._submit(left, runs)
         except BlockingIOError as error:
-            raise records.LauncherError(
+            raise LauncherError(
                 f"another command is submitting the runs of {self.directory}: repeat this in a moment"
             ) from error
 
@@ -113,7 +120,7 @@ class Launcher(stock.BaseSubmititLauncher):
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
         assert self.config is not None
         overrides = typed_overrides(self.config)
-        records.refuse_another_sweep(self.directory, overrides, map(asdict, runs))
+        refuse_another_sweep(self.directory, overrides, map(asdict, runs))
         sweep = records.read(self.directory / records.SWEEP)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
         for run in runs:
@@ -192,7 +199,7 @@ class Launcher(stock.BaseSubmititLauncher):
             "command": shlex.join(sys.orig_argv),
             "start": records.now(),
             "source": None,
-            **records.submission_record(self.source, self.folder, path.stem),
+            **submission_record(self.source, self.folder, path.stem),
         }
         if submission["git_diff"]:
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
@@ -242,7 +249,7 @@ class Launcher(stock.BaseSubmititLauncher):
             with View(len(runs)) as view:
                 wait(watch, view, self._end_of, self._give_up)
         except OSError as error:
-            raise records.LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
+            raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
         pairs = zip(runs, returns, strict=True)
         if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
@@ -250,7 +257,7 @@ class Launcher(stock.BaseSubmititLauncher):
         print_table(self.directory)
         failed = [result for result in returns if result.status is JobStatus.FAILED]
         for result in failed:
-            result._return_value = records.RunFailed(
+            result._return_value = RunFailed(
                 f"{len(failed)} of {len(returns)} runs did not complete, see the table above."
             )
         return returns

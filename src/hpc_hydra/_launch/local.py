@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import _records as records
 from .. import _signals as signals
 from .._job.submission import Run
+from .._recording import LauncherError
 from .launcher import Launcher
 
 
@@ -29,7 +30,7 @@ class LocalLauncher(Launcher):
     def _check(self) -> None:
         super()._check()
         if self.params["nodes"] > 1:
-            raise records.LauncherError("hydra.launcher.nodes: this machine is one node")
+            raise LauncherError("hydra.launcher.nodes: this machine is one node")
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         from submitit.local.local import start_controller
@@ -71,7 +72,7 @@ class LocalLauncher(Launcher):
     def _under_way(self) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
         if host != socket.gethostname():
-            raise records.LauncherError(
+            raise LauncherError(
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
                 'them is left there, remove "host" from sweep.json'
             )

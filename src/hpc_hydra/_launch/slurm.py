@@ -20,6 +20,7 @@ from .. import _records as records
 from .. import _squeue as squeue
 from .._files import open_own
 from .._job.submission import Result, Run, Work
+from .._recording import LauncherError
 from .._source import Source
 from .launcher import Launcher
 from .refusal import Refused, remedy
@@ -51,9 +52,9 @@ class SlurmLauncher(Launcher):
     def _check(self) -> None:
         super()._check()
         if self.params["runs_per_job"] < 1:
-            raise records.LauncherError("hydra.launcher.runs_per_job: one at least")
+            raise LauncherError("hydra.launcher.runs_per_job: one at least")
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise records.LauncherError(
+            raise LauncherError(
                 "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
                 "choose +setup=local"
             )
@@ -61,7 +62,7 @@ class SlurmLauncher(Launcher):
         if self.params["python"]:
             python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(self.params["python"])[0]))
             if python.is_absolute() and not python.exists():
-                raise records.LauncherError(
+                raise LauncherError(
                     f"{python} does not exist: make the virtual environment that the jobs are to run "
                     "in, or correct PYTHON in cluster.py, or hydra.launcher.python"
                 )
@@ -76,13 +77,13 @@ class SlurmLauncher(Launcher):
             "clusters" in (self.params["additional_parameters"] or {})
             or "SBATCH_CLUSTERS" in os.environ
         ):
-            raise records.LauncherError(
+            raise LauncherError(
                 "clusters=NAME: squeue would not see jobs on another cluster. Leave it out, and "
                 "`export SLURM_CLUSTERS=NAME`, which all of Slurm's commands obey"
             )
         folder = str(Path(self.params["submitit_folder"]).absolute())
         if re.search(r"[%\\]", folder):
-            raise records.LauncherError(
+            raise LauncherError(
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
                 "choose another directory with hydra.sweep.dir="
             )
@@ -90,12 +91,12 @@ class SlurmLauncher(Launcher):
         together = self.params["runs_per_job"] == 1
         # What a request makes of the number stands in the others, or it is that of a packed job's ranks.
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
-            raise records.LauncherError(
+            raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
         asked = OF_GPUS.search(repr(parameters)) or not together
         if self.params["gpus"] is not None and not asked:
-            raise records.LauncherError(
+            raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
                 "+setup=hpc_gpu, or set hydra.launcher.gpus_per_node"
             )
@@ -178,7 +179,7 @@ class SlurmLauncher(Launcher):
         for script in self.folder.glob(".submission_*.sh"):
             answer, job_id = job_of(script)
             if not answer:
-                raise records.LauncherError(SILENT)
+                raise LauncherError(SILENT)
             if job_id is None:
                 script.unlink()
                 continue
@@ -196,7 +197,7 @@ class SlurmLauncher(Launcher):
         more = remedy(refusal, len(runs), self.params["qos"])
         reason = f"{refusal}\n{more}" if more else str(refusal)
         if not submitted:
-            raise records.LauncherError(f"Slurm did not take the job: {reason}") from refusal
+            raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
         log.error(
             "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
             "%s", submitted, len(runs), reason, self._sweep_dir(),
@@ -205,7 +206,7 @@ class SlurmLauncher(Launcher):
     def _under_way(self) -> set[str]:
         states = squeue.states()
         if states is None:
-            raise records.LauncherError(SILENT)
+            raise LauncherError(SILENT)
         # The result of a job that has just completed may not be visible here yet.
         return {
             job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])

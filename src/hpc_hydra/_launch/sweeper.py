@@ -9,7 +9,7 @@ from typing import Any
 
 from .._hydra import Composer
 from .._overrides import refuse_unknown
-from .._records import LauncherError
+from .._recording import LauncherError
 
 NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 

@@ -1,0 +1,185 @@
+"""What a Hydra app records of its runs and sweeps, and what of them it refuses."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import socket
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import CompactHydraException, HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from . import _metrics as metrics
+from . import _records as records
+from . import _signals as signals
+from ._files import foreign_owner, write_atomically
+from ._hydra import value_of
+from ._overrides import refuse_unknown, typed_overrides
+from ._ranks import global_rank
+from ._source import Source
+
+log = logging.getLogger(__name__)
+
+
+class LauncherError(CompactHydraException):
+    """The runs of a sweep cannot be launched; the message says what to do."""
+
+
+class RunFailed(LauncherError):
+    """A run of a sweep did not complete."""
+
+
+class RecordCallback(Callback):
+    """Keeps `run.json` up to date, and gives each run or sweep a directory of its own.
+
+    States: RUNNING, COMPLETED, FAILED, and STOPPED for a run that a signal ended before its time;
+    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED or
+    TIMEOUT.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _refusing("hydra.run.dir"):
+            refuse_unknown(typed_overrides(config), config)
+            directory = _directory(config, "hydra.run.dir")
+            directory.mkdir(parents=True, exist_ok=True)
+            with read_write(config.hydra):  # Hydra 1.4 locks it before
+                config.hydra.run.dir = str(directory)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        with _refusing("hydra.sweep.dir"):
+            directory = _directory(config, "hydra.sweep.dir")
+            with read_write(config.hydra):
+                config.hydra.sweep.dir = str(directory)
+            OmegaConf.to_container(config.hydra.launcher, resolve=True)
+            refuse_foreign(directory, directory / records.SWEEP)
+            refuse_another_sweep(directory, typed_overrides(config))
+        # Jobs compose their config anew, from these overrides.
+        quoted = QuotedString(str(directory), Quote.single).with_quotes()
+        with open_dict(config), read_write(config.hydra):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
+
+    def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
+        self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
+        before = records.read(self.directory / records.RUN)
+        signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
+        if global_rank() > 0:
+            return
+        self.record = {
+            "state": "RUNNING",
+            "overrides": typed_overrides(config),
+            "job_id": OmegaConf.select(config, "hydra.job.id"),
+            "host": socket.gethostname(),
+            "python": sys.executable,
+            "start": before.get("start", records.now()),
+            "end": None,
+            "restarts": before.get("restarts", -1) + 1,
+            "result": None,
+            "error": None,
+            **(
+                submission_record(Source(task_function), self.directory, "")
+                if records.origin is None
+                else records.origin
+            ),
+        }
+        signals.before_hand_over.append(self._on_stop)
+        self._write()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        metrics.directory = None
+        if global_rank() > 0 or self._on_stop not in signals.before_hand_over:
+            return
+        signals.before_hand_over.remove(self._on_stop)
+        value = value_of(job_return)
+        if job_return.status is JobStatus.COMPLETED:
+            self._write(state="COMPLETED", end=records.now(), result=value)
+            log.info("completed with result %s, outputs in %s", value, self.directory)
+        else:
+            error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
+            self._write(state="FAILED", end=records.now(), error=error)
+
+    def _on_stop(self, reason: str) -> None:
+        self._write(state="STOPPED", end=records.now(), error=reason)
+        signals.before_hand_over.remove(self._on_stop)
+
+    def _write(self, **changes: Any) -> None:
+        self.record.update(changes)
+        records.write(self.directory / records.RUN, self.record)
+
+
+@contextmanager
+def _refusing(key: str) -> Iterator[None]:
+    """End the command with a plain message where a run has no place to be, at ``key`` of the config, or
+    its job no environment."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        complaint = str(error).partition("\n")[0]
+        variable = re.search("Environment variable '(.*)' not found", complaint)
+        sys.exit(f"${variable[1]} is not set: export it" if variable else complaint)
+    except OSError as error:
+        sys.exit(f"{key}, where outputs go: {error}")
+    except HydraException as error:
+        sys.exit(str(error))
+
+
+def _directory(config: DictConfig, key: str) -> Path:
+    """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
+    directory = Path(OmegaConf.select(config, key)).absolute()
+    overrides = config.hydra.overrides.hydra
+    chosen = any(override.startswith(f"{key}=") for override in overrides)
+    return directory if chosen else records.claim(directory)
+
+
+def submission_record(source: Source, directory: Path, name: str) -> dict[str, Any]:
+    """The code of a run, or of a sweep's submission: the names of its commit and of the file with what
+    differs from that, which is written to ``directory``."""
+    known = source.provenance()
+    path = directory / f"{name or 'git'}.diff"
+    diff = source.diff() if known["git_clean"] is False else ""
+    if diff:
+        write_atomically(path, diff)
+    else:
+        path.unlink(missing_ok=True)  # of a run that was in this directory before
+    return {**known, "git_diff": path.name if diff else None}
+
+
+def refuse_foreign(*paths: Path) -> None:
+    """Raises:
+    LauncherError: one of ``paths``, which need not exist, belongs to somebody else.
+    """
+    for path in paths:
+        if path.exists() and (owner := foreign_owner(path.stat())):
+            raise LauncherError(
+                f"{path} belongs to {owner}: choose another hydra.sweep.dir=. What became of the runs of "
+                f"a sweep there, tells\n    hpc status {shlex.quote(str(paths[0]))}"
+            )
+
+
+def refuse_another_sweep(
+    directory: Path, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]] = ()
+) -> None:
+    """Raises:
+    LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
+    """
+    sweep = records.read(directory / records.SWEEP)
+    recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
+    pairs = [(sweep.get("overrides", overrides), list(overrides))]
+    pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
+    for there, here in pairs:
+        if there != here:
+            raise LauncherError(
+                f"{directory} has a sweep of other overrides:\n    there {' '.join(there)}\n"
+                f"    here  {' '.join(here)}\nRepeat those to go on with it, or choose another "
+                "hydra.sweep.dir=. Only hydra.* may change."
+            )
