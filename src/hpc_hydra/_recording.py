@@ -20,6 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
 from . import _signals as signals
@@ -101,6 +102,8 @@ class RecordCallback(Callback):
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
+        if records.read(self.directory / records.RUN).get("state") == "FAILED":
+            return  # another rank was the first to fail
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=value)
             log.info("completed with result %s, outputs in %s", value, self.directory)
@@ -113,6 +116,7 @@ class RecordCallback(Callback):
         signals.before_hand_over.remove(self._on_stop)
 
     def _write(self, **changes: Any) -> None:
+        attempt.hold()
         self.record.update(changes)
         records.write(self.directory / records.RUN, self.record)
 

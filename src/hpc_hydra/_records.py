@@ -137,10 +137,16 @@ def newest_sweep() -> Path | None:
 
 
 def record_end(
-    directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = ""
+    directory: Path,
+    overrides: Sequence[str],
+    job_id: str,
+    reason: str,
+    state: str = "",
+    **more: Any,
 ) -> None:
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
-    the reason. What is known of its end already stays, but what a signal stopped may have ended since."""
+    the reason. What is known of its end already stays, but what a signal stopped may have ended since.
+    ``more`` is recorded with it."""
     state = state or state_of(reason)
     record = read(directory / RUN)
     known = record.get("state") if record.get("job_id") == job_id else None
@@ -148,7 +154,7 @@ def record_end(
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
-    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
 
@@ -211,6 +217,11 @@ def states(directory: Path) -> list[dict[str, Any]]:
             if squeue.is_over(word := queue.get(run["job_id"])):
                 known = state_of(word or "")
                 run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
+            elif word in (
+                "PENDING",
+                "SUSPENDED",
+            ):  # requeued, or stopped by somebody, without a word of its own
+                run["state"] = word
     return runs
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from .. import _attempt as attempt
 from .._files import open_own, write_atomically
 from .._hydra import value_of
 
@@ -57,6 +58,11 @@ class Work:
         return cls(**json.loads(file.readline()))
 
 
+def log_of_rank(log: str, rank: int) -> str:
+    """The log of another rank than the first one, whose ``log`` is that of a run alone in its job."""
+    return f"{log.removesuffix('_0_log.out')}_{rank}_log.out"
+
+
 def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
     """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
     run = "" if alone else f"_run_{number}"
@@ -82,8 +88,16 @@ def write_result(
             light["_return_value"] = value_of(returned)
     parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
     path = result_path(folder, number, rank, completed=not error)
+    attempt.hold()
     write_atomically(path, b"".join(map(_pickled, parts)))
     result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
+
+
+def failed_first(paths: Sequence[Path]) -> Path | None:
+    """Of the results of a run's ranks that of the first one to fail, by the file system's clock; the others may
+    have failed for want of it."""
+    failed = [path for path in paths if path.stem.endswith("_failed")]
+    return min(failed, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _pickled(data: Any) -> bytes:
@@ -113,9 +127,10 @@ class Result(JobReturn):
         super().__init__(overrides)
         self.paths = paths
         error = "" if paths else error
-        for path in reversed(paths):  # what it returned is what its first rank returned
+        for path in paths[:1]:  # what it returned is what its first rank returned
             vars(self).update(self._read(path, 0))
-            error = self.error or error
+        if first := failed_first(paths):
+            error = self._read(first, 0)["error"]
         self.error = error
         self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
 

@@ -26,7 +26,10 @@ from typing import IO, Any
 import submitit
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
+from .. import _attempt as attempt
+from .. import _metrics as metrics
 from .. import _signals as signals
+from .. import checkpoints
 from .._files import open_own
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
@@ -49,6 +52,8 @@ class Supervisor:
         with open_own(submission) as file:
             self.work = Work.read(file)
             self.payload = file.read()
+        if self.job.cluster == "slurm":
+            attempt.file = self._word("attempt")
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         runs = self.work.jobs[first_job + int(self.job.array_task_id or 0)]
@@ -163,6 +168,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
             status = os.waitpid(child, 0)[1]
             self.child = 0
+            attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
         return os.waitstatus_to_exitcode(status)
@@ -233,11 +239,23 @@ class Supervisor:
         word = ("timeout" if late else "warned") if warned else "stopped"
         try:
             with self._word("stopped").open("a") as file:
-                print(word, file=file)
+                print(word, *self._steps(), file=file)
         except OSError as error:
             say(f"{error}")
             return STOPPED
         return 0
+
+    def _steps(self) -> list[int]:
+        """How many steps the runs of the job have come to, all together, if any of them says so."""
+        found = []
+        for todo in self.todo_of_job:
+            with suppress(OSError):
+                step = checkpoints.newest_step(todo.directory)
+                found.append(
+                    metrics.newest_step(todo.directory / metrics.FILE) if step is None else step
+                )
+        known = [step for step in found if step is not None]
+        return [sum(known)] if known else []
 
     def _end(self, todo: Todo, error: str) -> None:
         """Record why a run is over that could not do so itself."""

@@ -19,7 +19,7 @@ from submitit import JobEnvironment
 from .. import _ranks as ranks
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
-from .submission import Work, result_path, write_result
+from .submission import Work, log_path, result_path, write_result
 
 # Set where Slurm itself gives each rank GPUs of its own.
 GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
@@ -59,6 +59,18 @@ class Todo:
         """Whether it has completed or failed."""
         return self.result(True).exists() or self.result(False).exists()
 
+    def blame(self, error: str) -> None:
+        """Record the ``error`` of another rank than the first one, which may only learn that its peer is gone."""
+        from .. import _records as records
+
+        if self.rank > 0:
+            log = log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
+            own = os.path.relpath(log, self.directory.parent)
+            with suppress(OSError):
+                records.record_end(
+                    self.directory, self.overrides, self.job_id, error, "FAILED", log=own
+                )
+
     def end(self, error: str, state: str = "") -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         from .. import _records as records
@@ -86,6 +98,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
     """
     signals.supervised = True
+    signals.warning_s = work.signal_delay_s
     if work.shared:
         _take_share(job)
     from hydra.core.singleton import Singleton
@@ -126,6 +139,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
+                    todo.blame(error)
                 if work.ranks > 1 and not work.shared and not ranks.asked:
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 write_result(todo.folder, todo.number, todo.rank, returned, error)

@@ -26,6 +26,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 from omegaconf import OmegaConf
 
+from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
 from .._job.submission import KILLED, Result, Run, Work, log_path, result_path, write_result
@@ -144,6 +145,9 @@ class Launcher(stock.BaseSubmititLauncher):
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
+            # Slurm may have lost a node on which the job goes on.
+            if (word := self.folder / f"{run.job_id}_attempt").name in there:
+                word.write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .. import _squeue as squeue
-from .._job.submission import Result, Run, result_path
+from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Watch:
             if all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
                 error = ""
-                if not all(completed in there for completed, _ in self._names[number]):
+                if self._blame(run, self.results[number]):
                     try:
                         error = Result(run.overrides, self.results[number]).error
                     except Exception as unreadable:
@@ -66,14 +66,21 @@ class Watch:
             elif f"{run.job_id}_ended" in there:
                 failed = [self.folder / name for _, name in self._names[number] if name in there]
                 self.ended[number] = (
-                    Result(run.overrides, failed[:1]).error
-                    if failed
+                    Result(run.overrides, failed).error
+                    if self._blame(run, failed)
                     else (self.folder / f"{run.job_id}_ended").read_text().strip()
                 )
             elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
                 self.running.discard(number)
             elif (run.log or "").rpartition("/")[2] in there:
                 self.running.add(number)
+
+    def _blame(self, run: Run, results: Sequence[Path]) -> bool:
+        """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""
+        first = failed_first(results)
+        if first and run.log:
+            run.log = log_of_rank(run.log, int(first.stem.split("_")[2]))
+        return first is not None
 
     def explained(self, run: Run, end: str) -> str:
         """Slurm's word for the ``end`` of a job, and the last one in its log."""
