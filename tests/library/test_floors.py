@@ -12,7 +12,7 @@ import hpc_hydra
 
 LIBRARY = Path(hpc_hydra.__file__).parent
 FLOORS = [
-    {"_files", "_squeue", "_ranks", "_paths", "_attempt"},
+    {"_files", "_squeue", "_ranks", "_paths", "_attempt", "_resources"},
     {"_signals", "checkpoints", "_metrics"},
     {"_records"},
     {"_overrides", "_source"},

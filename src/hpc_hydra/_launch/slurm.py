@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from .. import _records as records
 from .. import _squeue as squeue
 from .._files import open_own
-from .._job.submission import Result, Run, Work
+from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
 from .launcher import Launcher
@@ -27,6 +27,7 @@ from .refusal import Refused, remedy
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
+    from .waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -212,11 +213,11 @@ class SlurmLauncher(Launcher):
             job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
         }
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
-        from .waiting import Queue
+    def _watch(self, runs: list[Run]) -> Watch:
+        from .waiting import Queue, Watch
 
         self._queue = Queue()
-        return super()._wait(runs)
+        return Watch(runs, self.folder, self._queue.pending_at)
 
     def _end_of(self, job_id: str) -> str | None:
         return self._queue.end_of(job_id)
