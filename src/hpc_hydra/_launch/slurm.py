@@ -21,6 +21,7 @@ from .. import _squeue as squeue
 from .._files import open_own
 from .._job.submission import Result, Run, Work
 from .._source import Source
+from .gpus import asks_for_gpus
 from .launcher import Launcher
 from .refusal import Refused, remedy
 
@@ -37,9 +38,6 @@ SHORTEST_DELAY_S = 20
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
 )  # fmt: skip
-OF_GPUS = re.compile(
-    r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
-)
 
 
 class SlurmLauncher(Launcher):
@@ -93,7 +91,7 @@ class SlurmLauncher(Launcher):
             raise records.LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        asked = OF_GPUS.search(repr(parameters)) or not together
+        asked = asks_for_gpus(parameters) or not together
         if self.params["gpus"] is not None and not asked:
             raise records.LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
