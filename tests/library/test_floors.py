@@ -12,6 +12,7 @@ import hpc_hydra
 
 LIBRARY = Path(hpc_hydra.__file__).parent
 FLOORS = [
+    {"_commands"},
     {"_files", "_squeue", "_ranks", "_paths"},
     {"_signals", "checkpoints", "_metrics"},
     {"_overrides", "_source"},
