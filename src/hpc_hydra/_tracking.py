@@ -18,8 +18,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -240,10 +239,9 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
             outcome.set_exception(RuntimeError(repr(error)))
 
     threading.Thread(target=work, daemon=True).start()
-    try:
-        return outcome.result(seconds)
-    except FutureTimeout:
-        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    if not wait([outcome], seconds).done:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return outcome.result()
 
 
 def _teardown() -> None:
