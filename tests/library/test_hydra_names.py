@@ -12,10 +12,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
+from omegaconf import OmegaConf
 
 from hpc_hydra import RecordCallback, _hydra
 
 from .test_composing import Hydra, assert_same
+from .test_running import run
 
 OVERRIDES = (
     "lr=0.5 seed=3", "model=logistic lr=2", "+setup=local seed=1", "lr=abc",
@@ -51,6 +53,37 @@ def test_composing_without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             _hydra.read_copies(loader, Path("/code"), Path("/copy"))  # does what it can
         for overrides in OVERRIDES:
             assert_same(hydra, overrides.split())
+
+
+@pytest.mark.parametrize("name", ["_dumper", "flush_loggers"])
+def test_running_without(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = run(False, ["lr=0.5"], tmp_path / "theirs" / "app")
+    monkeypatch.setattr(_hydra, name, (lambda: None) if name == "_dumper" else None)
+    assert run(True, ["lr=0.5"], tmp_path / "ours" / "app") == theirs
+
+
+def test_yaml_is_as_omegaconf_writes_it() -> None:
+    texts = [
+        "1e3",
+        "1_0",
+        "yes",
+        "null",
+        "",
+        " a ",
+        "ä€\n\tb: c",
+        "x" * 200,
+        "${a.b}",
+        "'\"",
+        "#",
+        "- a",
+        "2026-01-31",
+    ]
+    numbers = [1, 1.5, 1e-7, 1e20, float("inf"), float("nan"), True, None, JobStatus.FAILED]
+    config = OmegaConf.create(
+        {"texts": texts, "numbers": numbers, "nested": {"1": {"k": []}, "e": {}}}
+    )
+    assert _hydra._dumper() is not None
+    assert _hydra.to_yaml(config) == OmegaConf.to_yaml(config)
 
 
 def test_sweeping_without_hydras_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
