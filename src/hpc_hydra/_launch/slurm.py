@@ -22,6 +22,7 @@ from .._files import open_own
 from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
+from .gpus import asks_for_gpus
 from .launcher import Launcher
 from .refusal import Refused, remedy
 
@@ -39,9 +40,6 @@ SHORTEST_DELAY_S = 20
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
 )  # fmt: skip
-OF_GPUS = re.compile(
-    r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
-)
 
 
 class SlurmLauncher(Launcher):
@@ -95,7 +93,7 @@ class SlurmLauncher(Launcher):
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        asked = OF_GPUS.search(repr(parameters)) or not together
+        asked = asks_for_gpus(parameters) or not together
         if self.params["gpus"] is not None and not asked:
             raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
