@@ -33,7 +33,11 @@ Ended = subprocess.CompletedProcess[str]
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """The caller's, without what is foreign and with ``variables``."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    fixed = {"GIT_CONFIG_GLOBAL": str(TEMPLATE / "tests" / "gitconfig"), "XDG_STATE_HOME": STATE}
+    fixed = {
+        "GIT_CONFIG_GLOBAL": str(TEMPLATE / "tests" / "gitconfig"),
+        "XDG_STATE_HOME": STATE,
+        "OPENBLAS_NUM_THREADS": "1",  # several do small sums no sooner, and keep processors busy that others need
+    }
     return {**own, **fixed, **variables}
 
 
