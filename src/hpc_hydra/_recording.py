@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
+from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
@@ -45,8 +47,8 @@ class RecordCallback(Callback):
     """Keeps `run.json` up to date, and gives each run or sweep a directory of its own.
 
     States: RUNNING, COMPLETED, FAILED, and STOPPED for a run that a signal ended before its time;
-    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED or
-    TIMEOUT.
+    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED,
+    OUT_OF_MEMORY or TIMEOUT.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -76,17 +78,23 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
+        self._began = time.monotonic()
+        where = {
+            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
+        }  # fmt: skip
+        attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
-            "job_id": OmegaConf.select(config, "hydra.job.id"),
-            "host": socket.gethostname(),
+            **where,
             "python": sys.executable,
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
             "result": None,
             "error": None,
+            "asked": resources.asked(),
+            "attempts": attempts,
             **(
                 submission_record(Source(task_function), self.directory, "")
                 if records.origin is None
@@ -118,6 +126,9 @@ class RecordCallback(Callback):
     def _write(self, **changes: Any) -> None:
         attempt.hold()
         self.record.update(changes)
+        if "end" in changes:
+            used = resources.used_here(time.monotonic() - self._began)
+            records.end_attempt(self.record, changes["state"], used)
         records.write(self.directory / records.RUN, self.record)
 
 

@@ -26,7 +26,7 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
-ENDED = ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT")
+ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
 origin: dict[str, Any] | None = None
@@ -180,16 +180,16 @@ def newest_sweep() -> Path | None:
 
 
 def record_end(
-    directory: Path,
-    overrides: Sequence[str],
-    job_id: str,
-    reason: str,
-    state: str = "",
-    **more: Any,
-) -> None:
+    directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
+    used: Mapping[str, float] | None = None, log_file: str | None = None,
+) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
-    ``more`` is recorded with it."""
+
+    Args:
+        used: by its last attempt, of resources.
+        log_file: that of the rank that failed first.
+    """
     state = state or state_of(reason)
     record = read(directory / RUN)
     known = record.get("state") if record.get("job_id") == job_id else None
@@ -197,9 +197,19 @@ def record_end(
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
-    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
+    end_attempt(record, state, used or {})
+    if log_file:
+        end["log"] = log_file
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+
+
+def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
+    """Note in the ``record`` of a run how its last attempt has ended, if that is not known yet."""
+    attempts: list[dict[str, Any]] = record.get("attempts", [])
+    if attempts and "end" not in attempts[-1]:
+        attempts[-1] |= {"state": state, "end": now(), **used}
 
 
 def explain(directory: Path, end: str) -> None:
@@ -212,7 +222,7 @@ def explain(directory: Path, end: str) -> None:
 def state_of(end: str) -> str:
     """The state of a run whose job ended like this, in Slurm's words and perhaps some more."""
     word = end.partition(" ")[0].rstrip(":;,")
-    return word if word in ("CANCELLED", "TIMEOUT") else "FAILED"
+    return word if word in ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT") else "FAILED"
 
 
 def _end_of_job(directory: Path, run: Mapping[str, Any]) -> str:

@@ -89,6 +89,13 @@ NodeName=DEFAULT Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000
 PartitionName=DEFAULT Nodes=ALL
 {partitions}
 """
+# For those tests that switch on task/cgroup: what takes more memory than its job asked for is killed.
+CGROUP_CONF = """\
+CgroupPlugin=autodetect
+CgroupAutomount=no
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
+"""
 SLURMDBD_CONF = """\
 DbdHost=localhost
 DbdAddr={address}
@@ -301,6 +308,7 @@ class Cluster:
         for name, text, mode in (
             ("slurm.conf", SLURM_CONF.format(**values), 0o644),
             ("gres.conf", gres, 0o644),
+            ("cgroup.conf", CGROUP_CONF, 0o644),
             ("slurmdbd.conf", SLURMDBD_CONF.format(**values), 0o600),
             ("munge.key-file", secrets.token_hex(64), 0o600),
         ):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import time
@@ -28,6 +29,7 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
 from .. import _attempt as attempt
 from .. import _metrics as metrics
+from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
 from .._signals import STOPPED, WARNING
@@ -136,7 +138,8 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
-            code = self._run(do, todos, handlers)
+            began, kills = time.monotonic(), resources.oom_kills()
+            code, usage = self._run(do, todos, handlers)
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
             if code and signals.unheard and together:
@@ -147,15 +150,18 @@ class Supervisor:
             exit_code = exit_code or code
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                self._end(unfinished[0], f"{KILLED} with {how}")
+                why = f"{KILLED} with {how}"
+                if code == -signal.SIGKILL and resources.oom_kills() > kills:
+                    why = resources.out_of_memory(usage)
+                self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
     def _run(
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> int:
-        """The exit code of a process that does ``todos``; negative if it died of a signal."""
+    ) -> tuple[int, resource.struct_rusage]:
+        """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
@@ -163,12 +169,12 @@ class Supervisor:
             if child == 0:
                 self._be_child(do, todos, handlers, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-            status = os.waitpid(child, 0)[1]
+            _, status, usage = os.wait4(child, 0)
             self.child = 0
             attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(
         self, do: Callable[[Todo], int], todos: list[Todo],
@@ -254,13 +260,13 @@ class Supervisor:
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str) -> None:
+    def _end(self, todo: Todo, error: str, used: dict[str, float]) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
-        todo.end(error)
+        todo.end(error, used=used)
 
 
 if __name__ == "__main__":

@@ -249,10 +249,15 @@ class Launcher(stock.BaseSubmititLauncher):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
-        from .waiting import View, Watch, wait
+    def _watch(self, runs: list[Run]) -> Watch:
+        from .waiting import Watch
 
-        watch = Watch(runs, self.folder)
+        return Watch(runs, self.folder)
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from .waiting import View, wait
+
+        watch = self._watch(runs)
         try:
             with View(len(runs)) as view:
                 wait(watch, view, self._end_of, self._give_up)

@@ -18,14 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._job.submission import Result, Run, Work
+from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
+from .gpus import asks_for_gpus
 from .launcher import Launcher
 from .refusal import Refused, remedy
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
+    from .waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +39,6 @@ SHORTEST_DELAY_S = 20
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
 )  # fmt: skip
-OF_GPUS = re.compile(
-    r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
-)
 
 
 class SlurmLauncher(Launcher):
@@ -93,7 +92,7 @@ class SlurmLauncher(Launcher):
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        asked = OF_GPUS.search(repr(parameters)) or not together
+        asked = asks_for_gpus(parameters) or not together
         if self.params["gpus"] is not None and not asked:
             raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
@@ -208,11 +207,11 @@ class SlurmLauncher(Launcher):
             job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
         }
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
-        from .waiting import Queue
+    def _watch(self, runs: list[Run]) -> Watch:
+        from .waiting import Queue, Watch
 
         self._queue = Queue()
-        return super()._wait(runs)
+        return Watch(runs, self.folder, self._queue.pending_at)
 
     def _end_of(self, job_id: str) -> str | None:
         return self._queue.end_of(job_id)

@@ -22,8 +22,15 @@ QUEUE_EVERY_S = 30
 class Watch:
     """Learns from the names of files in the folder of jobs which runs have begun and which are over."""
 
-    def __init__(self, runs: Iterable[Run], folder: Path) -> None:
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        folder: Path,
+        pending_at: Callable[[str], float] = lambda job_id: 0,
+    ) -> None:
+        """``pending_at``: when it was last known that a job waits to begin; 0 if that is not so."""
         self.folder = folder
+        self.pending_at = pending_at
         self.open = {run.number: run for run in runs if run.job_id}
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
@@ -72,8 +79,11 @@ class Watch:
                 )
             elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
                 self.running.discard(number)
-            elif (run.log or "").rpartition("/")[2] in there:
-                self.running.add(number)
+            elif (log_file := (run.log or "").rpartition("/")[2]) in there:
+                # After a kill Slurm requeues jobs without a word in a file.
+                at = self.pending_at(str(run.job_id))
+                waits = at and (self.folder / log_file).stat().st_mtime < at
+                (self.running.discard if waits else self.running.add)(number)
 
     def _blame(self, run: Run, results: Sequence[Path]) -> bool:
         """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""
@@ -95,7 +105,13 @@ class Queue:
 
     def __init__(self) -> None:
         self._asked = time.monotonic()
+        self._answered = 0.0  # by the clock that files have their times from
         self._answers: list[dict[str, str]] = []
+
+    def pending_at(self, job_id: str) -> float:
+        """When Slurm last said that the job waits to begin; 0 if it does not say so."""
+        waits = self._answers and self._answers[-1].get(job_id) == "PENDING"
+        return self._answered if waits else 0
 
     def end_of(self, job_id: str) -> str | None:
         """Slurm's word for the end of the job, None if it goes on.
@@ -104,6 +120,7 @@ class Queue:
         system takes its time to show the result of a job that has just ended.
         """
         if time.monotonic() - self._asked > QUEUE_EVERY_S:
+            self._answered = time.time()
             answer = squeue.states()
             # An outage of Slurm ends no sweep.
             self._answers = [] if answer is None else [*self._answers[-1:], answer]
