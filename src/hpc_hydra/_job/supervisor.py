@@ -9,12 +9,14 @@ job requeued when all ranks have ended.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import os
 import resource
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -128,7 +130,7 @@ class Supervisor:
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         try:
-            do = prepare(self.work, self.payload, self.job)
+            compose, do = prepare(self.work, self.payload, self.job)
         except Exception:
             for todo in self.share:
                 if not todo.is_over():
@@ -139,6 +141,8 @@ class Supervisor:
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
             began, kills = time.monotonic(), resources.oom_kills()
+            if self.work.process_per_run:
+                compose(todos[0])
             code, usage = self._run(do, todos, handlers)
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
@@ -197,15 +201,17 @@ class Supervisor:
                 code = code or this
         except SystemExit as end:
             code = end.code  # type: ignore[assignment]
-        if code == STOPPED:  # no thread that the task left behind may hold up the requeueing
+        if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
             with suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(STOPPED)
+                learned.write("\n".join(set(sys.modules) - known).encode())
+                learned.flush()
+            with suppress(Exception):
+                threading._shutdown()  # type: ignore[attr-defined]
+                atexit._run_exitfuncs()
         with suppress(OSError):
-            learned.write("\n".join(set(sys.modules) - known).encode())
-            learned.flush()
-        sys.exit(code)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)  # to take the interpreter down takes as long as a short run
 
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
