@@ -225,15 +225,24 @@ def state_of(end: str) -> str:
     return word if word in ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT") else "FAILED"
 
 
-def _end_of_job(directory: Path, run: Mapping[str, Any]) -> str:
-    """What the job script says, if the job ended before its runs; blank if it does not."""
-    if not run["log"]:
-        return ""
-    try:
-        log_file = Path(directory, run["log"])
-        return log_file.with_name(f"{run['job_id']}_ended").read_text().strip()
-    except OSError:
-        return ""
+class _Ends:
+    """What the job scripts say of jobs that ended before their runs; each is looked for once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[str, str] = {}
+
+    def of(self, run: Mapping[str, Any]) -> str:
+        """Blank if the job of ``run`` says nothing."""
+        if not run["log"]:
+            return ""
+        name = f"{run['log'].rpartition('/')[0]}/{run['job_id']}_ended"
+        if name not in self._known:
+            try:
+                self._known[name] = (self._directory / name).read_text().strip()
+            except OSError:
+                self._known[name] = ""
+        return self._known[name]
 
 
 def states(directory: Path) -> list[dict[str, Any]]:
@@ -246,18 +255,19 @@ def states(directory: Path) -> list[dict[str, Any]]:
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
         return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
-    runs = []
+    runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
-        record = read(directory / str(run["number"]) / RUN)
+        name = str(run["number"])
+        record = read(directory / name / RUN) if name in begun else {}
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on = []
+    going_on, ends = [], _Ends(directory)
     for run in runs:
         if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
             continue
-        if end := _end_of_job(directory, run):
+        if end := ends.of(run):
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)

@@ -97,8 +97,13 @@ def log_of_rank(log: str, rank: int) -> str:
 
 def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
     """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
+    return folder / log_name(job_id, number, rank, alone)
+
+
+def log_name(job_id: str, number: int, rank: int, alone: bool) -> str:
+    """See `log_path`."""
     run = "" if alone else f"_run_{number}"
-    return folder / f"{job_id}{run}_{rank}_log.out"
+    return f"{job_id}{run}_{rank}_log.out"
 
 
 def result_path(folder: Path, number: int, rank: int, completed: bool) -> Path:

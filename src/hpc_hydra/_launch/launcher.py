@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
-from .._job.submission import KILLED, Result, Run, Work, log_path, result_path, write_result
+from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
 from .._overrides import typed_overrides
 from .._recording import (
     LauncherError,
@@ -142,7 +142,12 @@ class Launcher(stock.BaseSubmititLauncher):
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
             left = [run for run in left if run.job_id not in under_way]
+        results = any(
+            name.startswith("run_") for name in there
+        )  # perhaps of a sweep without a record
         for run in left:
+            if run.number not in recorded and not results:
+                continue
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
@@ -239,12 +244,12 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _assign(self, jobs: Mapping[str, list[Run]], shared: bool, ranks: int) -> None:
         """Note which runs the ``jobs``, by id, are to do."""
-        folder = Path(os.path.relpath(self.folder, self.directory))
+        folder = os.path.relpath(self.folder, self.directory)
         for job_id, job in jobs.items():
             alone = len(job) == 1 and not shared
             for run in job:
                 run.job_id, run.ranks = job_id, 1 if shared else ranks
-                run.log = str(log_path(folder, job_id, run.number, 0, alone))
+                run.log = f"{folder}/{log_name(job_id, run.number, 0, alone)}"
         records.note_jobs(self.directory, (vars(run) for job in jobs.values() for run in job))
 
     # --- waiting ---------------------------------------------------------------------------------
