@@ -187,7 +187,7 @@ def refuse_another_sweep(
     """Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
-    sweep = records.read(directory / records.SWEEP)
+    sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
     pairs = [(sweep.get("overrides", overrides), list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]

@@ -34,7 +34,6 @@ from .. import _metrics as metrics
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
-from .._files import open_own
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
 from .worker import Todo, fail, forget_chance, prepare, say
@@ -53,14 +52,12 @@ class Supervisor:
         os.environ["SUBMITIT_FOLDER"] = str(self.folder)
         os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")
         self.job = submitit.JobEnvironment()
-        with open_own(submission) as file:
-            self.work = Work.read(file)
-            self.payload = file.read()
+        job = first_job + int(self.job.array_task_id or 0)
+        self.work, self.payload, runs = Work.of_job(submission, job)
         if self.job.cluster == "slurm":
             attempt.file = self._word("attempt")
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
-        runs = self.work.jobs[first_job + int(self.job.array_task_id or 0)]
         alone = len(runs) == 1 and not self.work.shared
         rank = 0 if self.work.shared else self.rank
         job_id = self.job.job_id
