@@ -84,6 +84,7 @@ class RecordCallback(Callback):
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
+            "attempts": before.get("attempts", []),
             "result": None,
             "error": None,
             **(

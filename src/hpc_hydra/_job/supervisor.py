@@ -30,6 +30,7 @@ from .. import _signals as signals
 from .._files import open_own
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
+from .usage import Usage, add_attempt, asked
 from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
@@ -49,6 +50,7 @@ class Supervisor:
         with open_own(submission) as file:
             self.work = Work.read(file)
             self.payload = file.read()
+        self.asked = asked(os.environ)  # before a rank that has runs of its own looks alone
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         runs = self.work.jobs[first_job + int(self.job.array_task_id or 0)]
@@ -161,10 +163,16 @@ class Supervisor:
             if child == 0:
                 self._be_child(do, todos, handlers, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-            status = os.waitpid(child, 0)[1]
+            usage = Usage(self.asked)
+            status = usage.watch(child)
             self.child = 0
             learned.seek(0)
             self._learn(learned.read().decode().split())
+        if len(todos) == 1 and todos[0].rank == 0:
+            try:
+                add_attempt(todos[0].directory, {"job_id": todos[0].job_id, **usage.record()})
+            except Exception as error:  # a full disk; somebody's record that is none
+                say(f"run {todos[0].number}: what it used is not recorded: {error}")
         return os.waitstatus_to_exitcode(status)
 
     def _be_child(
