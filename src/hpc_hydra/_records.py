@@ -177,18 +177,27 @@ def _end_of_job(directory: Path, run: Mapping[str, Any]) -> str:
         return ""
 
 
-def states(directory: Path) -> list[dict[str, Any]]:
-    """What is known of each run of the sweep in ``directory``.
+def states(
+    directory: Path, queue: Mapping[str, squeue.Job] | None = None, only: str | None = None
+) -> list[dict[str, Any]]:
+    """What is known of each run of the sweep in ``directory``, or ``only`` of the one with this number.
 
-    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; LOST, still to do something
-    by its record, but no longer in Slurm's queue, and Slurm does not know that it was cancelled.
+    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; REQUEUED, begun before and
+    waiting to go on; LOST, still to do something by its record, but no longer in Slurm's queue, and
+    Slurm does not know that it was cancelled. What waits has `reason` and `expected`, if Slurm says so.
+
+    Args:
+        queue: Slurm's, of this user; it is asked for if it is not given and some runs are not over.
     """
     sweep = read(directory / SWEEP)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
-        return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        return sorted(found, key=lambda run: (len(run["number"]), run["number"]))
     runs = []
     for run in sweep["runs"]:
+        if only not in (None, str(run["number"])):
+            continue
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
         record = read(directory / str(run["number"]) / RUN)
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
@@ -204,16 +213,31 @@ def states(directory: Path) -> list[dict[str, Any]]:
             going_on.append(run)
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
-        queue = squeue.states(owner.st_uid)
+        if queue is None or foreign_owner(owner):
+            queue = squeue.jobs(owner.st_uid)
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
-            if squeue.is_over(word := queue.get(run["job_id"])):
-                known = state_of(word or "")
-                run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
+            _add_from_queue(run, queue.get(run["job_id"]))
     return runs
+
+
+def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
+    word = job and job.state
+    if job is None or squeue.is_over(word):
+        known = state_of(word or "")
+        run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
+    elif squeue.waits(job.state):
+        # Also one whose node died, or which was killed at once: no record says that it stopped.
+        state = "PENDING" if run["state"] == "PENDING" else "REQUEUED"
+        run |= {"state": state, "reason": job.reason, "expected": job.start}
+
+
+def hydras_own(override: str) -> bool:
+    """Whether it says how to run something, not what: Hydra's own ones, and the preset."""
+    return override.startswith(("hydra.", "hydra/", "+setup="))
 
 
 def shown(overrides: Sequence[str]) -> str:
     """Overrides without Hydra's own and the preset."""
-    return " ".join(each for each in overrides if not each.startswith(("hydra.", "+setup=")))
+    return " ".join(each for each in overrides if not hydras_own(each))

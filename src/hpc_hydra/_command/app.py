@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import typer
 
+from .logs import logs
+from .ls import ls
+from .show import show
 from .status import status
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -20,11 +23,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def _group() -> None:
-    """Each command has a name, also while there is only one."""
+def _no_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        ls()
 
 
-app.command()(status)
+for command in (ls, status, logs, show):
+    app.command()(command)
 
 
 def main() -> None:

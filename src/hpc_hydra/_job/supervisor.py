@@ -13,6 +13,7 @@ import ctypes
 import gc
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -26,6 +27,7 @@ from typing import IO, Any
 import submitit
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
+from .. import _records as records
 from .. import _signals as signals
 from .._files import open_own
 from .._signals import STOPPED, WARNING
@@ -156,6 +158,8 @@ class Supervisor:
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
     ) -> int:
         """The exit code of a process that does ``todos``; negative if it died of a signal."""
+        for todo in todos:
+            say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
@@ -233,6 +237,7 @@ class Supervisor:
         number = WARNING if warned else next(iter(signals.unheard), signal.SIGTERM)
         for todo in self._left():
             todo.end(signal.Signals(number).name, "STOPPED")
+            say(f"hpc-hydra: run {todo.number} stopped")
         if self.job.cluster != "slurm":
             return LOCAL_REQUEUE_RETURN_CODE if warned else 128 + number
         # A warning counts as a time-out near the limit only, since Slurm sends it early to short jobs.
