@@ -181,13 +181,12 @@ def newest_sweep() -> Path | None:
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    used: Mapping[str, float] | None = None, log_file: str | None = None,
+    log_file: str | None = None,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
-        used: by its last attempt, of resources.
         log_file: that of the rank that failed first.
     """
     state = state or state_of(reason)
@@ -198,18 +197,10 @@ def record_end(
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
-    end_attempt(record, state, used or {})
     if log_file:
         end["log"] = log_file
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
-
-
-def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
-    """Note in the ``record`` of a run how its last attempt has ended, if that is not known yet."""
-    attempts: list[dict[str, Any]] = record.get("attempts", [])
-    if attempts and "end" not in attempts[-1]:
-        attempts[-1] |= {"state": state, "end": now(), **used}
 
 
 def explain(directory: Path, end: str) -> None:
@@ -245,18 +236,27 @@ class _Ends:
         return self._known[name]
 
 
-def states(directory: Path) -> list[dict[str, Any]]:
-    """What is known of each run of the sweep in ``directory``.
+def states(
+    directory: Path, queue: Mapping[str, squeue.Job] | None = None, only: str | None = None
+) -> list[dict[str, Any]]:
+    """What is known of each run of the sweep in ``directory``, or ``only`` of the one with this number.
 
-    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; LOST, still to do something
-    by its record, but no longer in Slurm's queue, and Slurm does not know that it was cancelled.
+    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; REQUEUED, begun before and
+    waiting to go on; LOST, still to do something by its record, but no longer in Slurm's queue, and
+    Slurm does not know that it was cancelled. What waits has `reason` and `expected`, if Slurm says so.
+
+    Args:
+        queue: Slurm's, of this user; it is asked for if it is not given and some runs are not over.
     """
     sweep = read_sweep(directory)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
-        return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        return sorted(found, key=lambda run: (len(run["number"]), run["number"]))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
+        if only not in (None, str(run["number"])):
+            continue
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
         name = str(run["number"])
         record = read(directory / name / RUN) if name in begun else {}
@@ -273,21 +273,33 @@ def states(directory: Path) -> list[dict[str, Any]]:
             going_on.append(run)
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
-        queue = squeue.states(owner.st_uid)
+        if queue is None or foreign_owner(owner):
+            queue = squeue.jobs(owner.st_uid)
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
-            if squeue.is_over(word := queue.get(run["job_id"])):
-                known = state_of(word or "")
-                run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
-            elif word in (
-                "PENDING",
-                "SUSPENDED",
-            ):  # requeued, or stopped by somebody, without a word of its own
-                run["state"] = word
+            _add_from_queue(run, queue.get(run["job_id"]))
     return runs
+
+
+def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
+    word = job and job.state
+    if job is None or squeue.is_over(word):
+        known = state_of(word or "")
+        run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
+    elif squeue.waits(job.state):
+        # Also one whose node died, or which was killed at once: no record says that it stopped.
+        state = "PENDING" if run["state"] == "PENDING" else "REQUEUED"
+        run |= {"state": state, "reason": job.reason, "expected": job.start}
+    elif job.state == "SUSPENDED":
+        run["state"] = job.state
+
+
+def hydras_own(override: str) -> bool:
+    """Whether it says how to run something, not what: Hydra's own ones, and the preset."""
+    return override.startswith(("hydra.", "hydra/", "+setup="))
 
 
 def shown(overrides: Sequence[str]) -> str:
     """Overrides without Hydra's own and the preset."""
-    return " ".join(each for each in overrides if not each.startswith(("hydra.", "+setup=")))
+    return " ".join(each for each in overrides if not hydras_own(each))

@@ -13,8 +13,8 @@ import atexit
 import ctypes
 import gc
 import os
-import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,11 +31,12 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
 from .. import _attempt as attempt
 from .. import _metrics as metrics
-from .. import _resources as resources
+from .. import _records as records
 from .. import _signals as signals
 from .. import checkpoints
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
+from .usage import Usage, add_attempt, asked, oom_kills
 from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
@@ -56,6 +57,7 @@ class Supervisor:
         self.work, self.payload, runs = Work.of_job(submission, job)
         if self.job.cluster == "slurm":
             attempt.file = self._word("attempt")
+        self.asked = asked(os.environ)  # before a rank that has runs of its own looks alone
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         alone = len(runs) == 1 and not self.work.shared
@@ -140,7 +142,7 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
-            began, kills = time.monotonic(), resources.oom_kills()
+            kills = oom_kills()
             if self.work.process_per_run:
                 compose(todos[0])
             code, usage = self._run(do, todos, handlers)
@@ -155,17 +157,19 @@ class Supervisor:
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 why = f"{KILLED} with {how}"
-                if code == -signal.SIGKILL and resources.oom_kills() > kills:
-                    why = resources.out_of_memory(usage)
-                self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
+                if code == -signal.SIGKILL and oom_kills() > kills:
+                    why = usage.out_of_memory()
+                self._end(unfinished[0], why)
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
     def _run(
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> tuple[int, resource.struct_rusage]:
+    ) -> tuple[int, Usage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
+        for todo in todos:
+            say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
@@ -173,11 +177,17 @@ class Supervisor:
             if child == 0:
                 self._be_child(do, todos, handlers, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-            _, status, usage = os.wait4(child, 0)
+            usage = Usage(self.asked)
+            status = usage.watch(child)
             self.child = 0
             attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
+        if len(todos) == 1 and todos[0].rank == 0:
+            try:
+                add_attempt(todos[0].directory, {"job_id": todos[0].job_id, **usage.record()})
+            except Exception as error:  # a full disk; somebody's record that is none
+                say(f"run {todos[0].number}: what it used is not recorded: {error}")
         return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(
@@ -240,6 +250,7 @@ class Supervisor:
         number = WARNING if warned else next(iter(signals.unheard), signal.SIGTERM)
         for todo in self._left():
             todo.end(signal.Signals(number).name, "STOPPED")
+            say(f"hpc-hydra: run {todo.number} stopped")
         if self.job.cluster != "slurm":
             return LOCAL_REQUEUE_RETURN_CODE if warned else 128 + number
         # A warning counts as a time-out near the limit only, since Slurm sends it early to short jobs.
@@ -256,23 +267,21 @@ class Supervisor:
 
     def _steps(self) -> list[int]:
         """How many steps the runs of the job have come to, all together, if any of them says so."""
-        found = []
-        for todo in self.todo_of_job:
-            with suppress(OSError):
-                step = checkpoints.newest_step(todo.directory)
-                found.append(
-                    metrics.newest_step(todo.directory / metrics.FILE) if step is None else step
-                )
+        found = [
+            metrics.newest_step(todo.directory) if saved is None else saved
+            for todo in self.todo_of_job
+            for saved in [checkpoints.newest_step(todo.directory)]
+        ]
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str, used: dict[str, float]) -> None:
+    def _end(self, todo: Todo, error: str) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
-        todo.end(error, used=used)
+        todo.end(error)
 
 
 if __name__ == "__main__":

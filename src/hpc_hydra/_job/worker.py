@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ class Todo:
                     self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
                 )
 
-    def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
+    def end(self, error: str, state: str = "") -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         from .. import _records as records
 
@@ -80,9 +80,7 @@ class Todo:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
             if self.rank == 0:
-                records.record_end(
-                    self.directory, self.overrides, self.job_id, error, state, used=used
-                )
+                records.record_end(self.directory, self.overrides, self.job_id, error, state)
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
