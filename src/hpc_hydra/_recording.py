@@ -7,7 +7,6 @@ import re
 import shlex
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ from omegaconf.errors import OmegaConfBaseException
 from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
-from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
@@ -78,23 +76,18 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
-        self._began = time.monotonic()
-        where = {
-            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
-        }  # fmt: skip
-        attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
-            **where,
+            "job_id": OmegaConf.select(config, "hydra.job.id"),
+            "host": socket.gethostname(),
             "python": sys.executable,
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
+            "attempts": before.get("attempts", []),
             "result": None,
             "error": None,
-            "asked": resources.asked(),
-            "attempts": attempts,
             **(
                 submission_record(Source(task_function), self.directory, "")
                 if records.origin is None
@@ -126,9 +119,6 @@ class RecordCallback(Callback):
     def _write(self, **changes: Any) -> None:
         attempt.hold()
         self.record.update(changes)
-        if "end" in changes:
-            used = resources.used_here(time.monotonic() - self._began)
-            records.end_attempt(self.record, changes["state"], used)
         records.write(self.directory / records.RUN, self.record)
 
 
@@ -187,7 +177,7 @@ def refuse_another_sweep(
     """Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
-    sweep = records.read(directory / records.SWEEP)
+    sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
     pairs = [(sweep.get("overrides", overrides), list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]

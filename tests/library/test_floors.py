@@ -13,7 +13,7 @@ import hpc_hydra
 LIBRARY = Path(hpc_hydra.__file__).parent
 FLOORS = [
     {"_commands"},
-    {"_files", "_squeue", "_ranks", "_paths", "_attempt", "_resources"},
+    {"_files", "_squeue", "_ranks", "_paths", "_attempt"},
     {"_signals", "checkpoints", "_metrics"},
     {"_records"},
     {"_overrides", "_source"},
@@ -24,6 +24,7 @@ FLOORS = [
     {"_job"},
     {"_launch"},
     {"_site"},
+    {"_command"},
     {"__init__", "__main__", "hydra_plugins"},
 ]
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}

@@ -1,5 +1,4 @@
 import shutil
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from omegaconf import OmegaConf
 from hpc_hydra import RecordCallback
 from hpc_hydra import _records as records
 from hpc_hydra import _squeue as squeue
-from hpc_hydra.__main__ import main
+from hpc_hydra._command.app import app
 from hpc_hydra._files import write_atomically
 
 
@@ -35,6 +34,33 @@ def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Pa
     assert (tmp_path / name).is_dir()
 
 
+def test_a_submission_that_goes_on_or_was_killed_is_read_like_any_other(tmp_path: Path) -> None:
+    """Of a sweep of many arrays `sweep.json` is written before the first and after the last one."""
+    rows: list[dict[str, Any]] = [
+        {"number": number, "overrides": [f"lr={number}"], "job_id": None, "log": None}
+        for number in range(3)
+    ]
+    records.record_sweep(tmp_path, "local", ["lr=0,1,2"], rows)
+    rows[0]["job_id"], rows[1]["job_id"] = "7_0", "7_1"
+    records.note_jobs(tmp_path, rows[:2])
+    noted = tmp_path / records.SUBMITTED
+    with noted.open("a") as file:
+        file.write('[{"number": 2, "overrides": ["lr=2"], "job_')  # killed here
+    whole = records.read_sweep(tmp_path)
+    assert [run["job_id"] for run in whole["runs"]] == ["7_0", "7_1", None]
+    assert [run["state"] for run in records.states(tmp_path)] == [
+        "PENDING", "PENDING", "NOT SUBMITTED"
+    ]  # fmt: skip
+    assert records.read(tmp_path / records.SWEEP)["runs"][0]["job_id"] is None
+
+    rows[2]["job_id"] = "8_0"
+    records.record_sweep(tmp_path, "local", ["lr=0,1,2"], rows[2:])
+    assert not noted.exists()
+    kept = records.read(tmp_path / records.SWEEP)
+    assert kept["runs"] == rows
+    assert kept["overrides"] == ["lr=0,1,2"] and kept["format"] == records.FORMAT
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -52,7 +78,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
 
 def test_the_table_shows_runs_in_every_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [["+setup=hpc_gpu", f"lr=[{lr}]"] for lr in (1, 2, 3)]
     records.record_sweep(
@@ -71,8 +97,7 @@ def test_the_table_shows_runs_in_every_state(
         tmp_path / "0" / records.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765}
     )
     records.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
-    monkeypatch.setattr(sys, "argv", ["hpc", "status", str(tmp_path)])
-    main()
+    app(["status", str(tmp_path)], standalone_mode=False)
     output = capsys.readouterr().out
     for text in ("lr=[1]", "0.9877", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
         assert text in output
@@ -94,15 +119,15 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
 ) -> None:
     """Of those that are still there."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(sys, "argv", ["hpc", "status"])
-    with pytest.raises(SystemExit, match="No sweep is known here"):
-        main()
+    with pytest.raises(SystemExit) as ended:
+        app(["status"])
+    assert ended.value.code == 2 and "No sweep is known here" in capsys.readouterr().err
     run = {"number": 0, "overrides": ["lr=1"], "job_id": "7_0", "log": None}
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         records.record_sweep(tmp_path / name, "local", [], [run])
     shutil.rmtree(tmp_path / "third")
-    main()
+    app(["status"], standalone_mode=False)
     assert f"outputs: {tmp_path}/second" in capsys.readouterr().out
 
 
@@ -113,6 +138,7 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
         ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
         ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
         ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
+        ({"7_0": "PENDING", "7_1": "PENDING"}, ["REQUEUED", "PENDING"]),
         ({}, ["LOST", "LOST"]),
         (None, ["RUNNING", "PENDING"]),
     ],
@@ -129,7 +155,10 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
     records.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
-    monkeypatch.setattr(squeue, "states", lambda uid: queue)
+    jobs = None
+    if queue is not None:
+        jobs = {job: squeue.Job(state, "", "", "") for job, state in queue.items()}
+    monkeypatch.setattr(squeue, "jobs", lambda uid: jobs)
     assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
 
@@ -141,11 +170,11 @@ def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
     records.record_sweep(tmp_path, "slurm", [], [run])
     asked: list[int] = []
 
-    def empty(uid: int) -> dict[str, str]:
+    def empty(uid: int) -> dict[str, squeue.Job]:
         asked.append(uid)
         return {}
 
-    monkeypatch.setattr(squeue, "states", empty)
+    monkeypatch.setattr(squeue, "jobs", empty)
     assert [run["state"] for run in records.states(tmp_path)] == ["LOST"]
     monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
     assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]

@@ -8,12 +8,13 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from submitit import JobEnvironment
 
 from .. import _ranks as ranks
@@ -71,7 +72,7 @@ class Todo:
                     self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
                 )
 
-    def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
+    def end(self, error: str, state: str = "") -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         from .. import _records as records
 
@@ -79,9 +80,7 @@ class Todo:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
             if self.rank == 0:
-                records.record_end(
-                    self.directory, self.overrides, self.job_id, error, state, used=used
-                )
+                records.record_end(self.directory, self.overrides, self.job_id, error, state)
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
@@ -92,9 +91,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo], int]:
-    """Load what the runs need; return the function that does one, whose exit code is 0, 1 if it failed, or
-    STOPPED if it is to be done later.
+def prepare(
+    work: Work, payload: bytes, job: JobEnvironment
+) -> tuple[Callable[[Todo], None], Callable[[Todo], int]]:
+    """Load what the runs need; return a function that composes the config of one ahead, for processes that are
+    forked then, and the function that does one, whose exit code is 0, 1 if it failed, or STOPPED if it is to be
+    done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
@@ -107,7 +109,15 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
     from hydra.core.utils import JobStatus, setup_globals
 
     from .. import _records as records
-    from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
+    from .._hydra import (
+        Composer,
+        add_callback,
+        read_copies,
+        run,
+        share_config_store,
+        to_yaml,
+        value_of,
+    )
     from .._recording import RecordCallback
 
     share_config_store()
@@ -122,6 +132,10 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
         read_copies(context.config_loader, *map(Path, work.source))
     composer = Composer(context.config_loader, sweep)
     add_callback(context, RecordCallback())
+    # What is cached here is so for all processes that are forked from this one.
+    records.library_version()
+    to_yaml(OmegaConf.create({"parsed": "${text}", "text": "a/b"}))
+    str(OmegaConf.create({"parsed": "${text}/c", "text": "a/b"}).parsed)
     gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
     def stoppable(config: Any) -> Any:
@@ -130,10 +144,17 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
         with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
             return task_function(config)
 
+    ahead: dict[int, DictConfig] = {}
+
+    def compose(todo: Todo) -> None:
+        ahead.clear()
+        with suppress(Exception):  # which the run raises again, and records
+            ahead[todo.number] = composer.compose(todo.overrides)
+
     def do(todo: Todo) -> int:
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
-                config = composer.compose(todo.overrides)
+                config = ahead.get(todo.number) or composer.compose(todo.overrides)
                 if signals.unheard and not signals.is_ignoring(config):
                     return signals.STOPPED
                 returned = run(config, stoppable, context, todo.job_id, todo.number)
@@ -150,7 +171,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
                 return 1
         return int(bool(error))
 
-    return do
+    return compose, do
 
 
 def fail(todo: Todo) -> None:

@@ -18,7 +18,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._files import open_own
 from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
@@ -157,16 +156,14 @@ class SlurmLauncher(Launcher):
             except Refused as refusal:
                 self._on_refusal(refusal, runs)
                 return
-            self._note(jobs[first:end], job_id, per_job > 1, ranks, runs, script)
+            self._note(jobs[first:end], job_id, per_job > 1, ranks, script)
 
     def _note(
-        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, runs: list[Run],
-        script: Path,
-    ) -> None:  # fmt: skip
+        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, script: Path
+    ) -> None:
         """Record that ``jobs`` are the elements of array ``job_id``."""
-        for element, job in enumerate(jobs):
-            self._assign(job, f"{job_id}_{element}", shared, ranks)
-        self._record(runs)
+        numbered = {f"{job_id}_{element}": job for element, job in enumerate(jobs)}
+        self._assign(numbered, shared, ranks)
         script.rename(self.folder / f"{job_id}_submission.sh")
         log.info("submitted as Slurm job %s", job_id)
 
@@ -183,13 +180,12 @@ class SlurmLauncher(Launcher):
                 script.unlink()
                 continue
             name, _, elements = script.stem[1:].rpartition("_")
-            with open_own(self.folder / f"{name}.pkl") as file:
-                work = Work.read(file)
             first, end = map(int, elements.split("-"))
-            if any(number not in numbered for job in work.jobs[first:end] for number, _ in job):
+            work, numbers = Work.numbers(self.folder / f"{name}.pkl", first, end)
+            if any(number not in numbered for job in numbers for number in job):
                 continue  # of another batch of the sweeper
-            jobs = [[numbered[number] for number, _ in job] for job in work.jobs]
-            self._note(jobs[first:end], job_id, work.shared, work.ranks, runs, script)
+            jobs = [[numbered[number] for number in job] for job in numbers]
+            self._note(jobs, job_id, work.shared, work.ranks, script)
 
     def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
         submitted = sum(run.job_id is not None for run in runs)
