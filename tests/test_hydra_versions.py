@@ -9,7 +9,8 @@ from running import TEMPLATE, run, virtual_environment
 
 # What Hydra has no part in.
 OTHERS = (
-    "attempts", "checkpoints", "files", "floors", "metrics", "ranks", "signals", "tracking", "wheel",
+    "attempts", "checkpoints", "files", "floors", "hpc_watch", "metrics", "ranks", "signals", "submission",
+    "tracking", "usage", "wheel",
 )  # fmt: skip
 # What shows the same of a Hydra as another test, and starts many processes: test_running.py compares a run's names
 # and directories with those of that Hydra's own, test_yaml_app.py has sweeps stopped, repeated and waited for.

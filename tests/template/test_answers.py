@@ -260,7 +260,7 @@ def test_an_answer_is_refused_or_carried(
                 for preset, script in job_scripts(repository).items():
                     check_job_script(script, preset, answers, repository)
 
-    drawn(check, number=30, start=part)
+    drawn(check, number=20, start=part)
 
 
 def check_outcome(
