@@ -24,6 +24,7 @@ FLOORS = [
     {"_job"},
     {"_launch"},
     {"_site"},
+    {"_command"},
     {"__init__", "__main__", "hydra_plugins"},
 ]
 HEIGHT = {name: height for height, floor in enumerate(FLOORS) for name in floor}

@@ -1,0 +1,32 @@
+"""The commands of `hpc`, each in a file of its own.
+
+They start without Hydra, rich and pandas; what needs one of these imports it when it is called.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from .status import status
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find, watch, repeat and clean up sweeps, from their records.",
+    epilog="A sweep is named by its directory, by a unique part of that, or by nothing: the newest.",
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Each command has a name, also while there is only one."""
+
+
+app.command()(status)
+
+
+def main() -> None:
+    """Entry point of ``hpc`` and of ``python -m hpc_hydra``."""
+    app(prog_name="hpc")
