@@ -49,14 +49,15 @@ class Table:
     constant: Row = field(default_factory=dict)  # what all runs have in common
 
     def find(self, name: str) -> str:
-        """The column of this name, or the only one that ends with it after a dot.
+        """The column of this name, the best of this metric, or the only column that ends with it after a dot.
 
         Raises:
             NoSuchColumn: there is none, or more than one.
         """
         name = name.strip()
-        if name in self.columns:
-            return name
+        for each in (name, f"{name}.max", f"{name}.min"):
+            if each in self.columns:
+                return each
         if len(ending := [each for each in self.columns if each.endswith(f".{name}")]) == 1:
             return ending[0]
         if name in self.constant:

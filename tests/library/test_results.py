@@ -1,12 +1,19 @@
 """The table of one or several sweeps, and what a notebook gets of them."""
 
+import csv
+import io
+import json
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from hpc_hydra import load, log_metrics
+from hpc_hydra._command.app import app
 from hpc_hydra._resources import advice
 from hpc_hydra._results import (
     NoSuchColumn,
@@ -165,3 +172,101 @@ def attempt(peak_mb: int, cpu_s: float, **asked: int) -> dict[str, Any]:
 def test_advice_about_what_to_ask_for(runs: list[dict[str, Any]], said: list[str]) -> None:
     """Of the run that used most, with some room; memory is that of a node, as in Slurm's option."""
     assert advice(runs) == said
+
+
+@pytest.fixture
+def hpc(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What the command prints."""
+
+    def call(*arguments: str | Path, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            app([str(each) for each in arguments], prog_name="hpc")
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err
+        return out if code == 0 else err
+
+    return call
+
+
+def test_the_command_prints_the_best(hpc: Callable[..., str], tmp_path: Path) -> None:
+    sweep = made(tmp_path / "sweep", GRID, [0.9, 0.94, 0.8, ValueError("diverged")])
+    lines = hpc("results", sweep, "--best", "2", "--where", "lr>0.01").splitlines()
+    assert lines[0] == "epochs=3"
+    assert lines[2].split() == ["run", "lr", "seed", "state", "result", "duration", "restarts"]
+    assert [line.split()[:5] for line in lines[4:6]] == [
+        ["1", "0.1", "2", "COMPLETED", "0.94"], ["0", "0.1", "1", "COMPLETED", "0.9"]
+    ]  # fmt: skip
+    assert lines[-1] == "4 runs: 3 completed, 1 failed; 2 of them chosen; highest result first"
+    lowest = hpc("results", sweep, "--best", "1", "--minimize", "--csv")
+    assert lowest.splitlines()[1].startswith("2,0.01,1,COMPLETED,0.8,")
+
+
+def test_the_command_prints_means_over_seeds_of_two_sweeps(
+    hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """The same command typed twice, with other seeds."""
+    for place, name in enumerate(("first", "second")):
+        seeds = [f"lr={lr} seed={2 * place + seed}" for lr in (1, 2) for seed in (1, 2)]
+        steps = {run: [{"loss": 0.5, "acc": 0.5 + place / 10}] for run in range(4)}
+        made(tmp_path / name, seeds, [1.0 + place, 2.0 + place, 3.0, 3.0], steps)
+    out = hpc(
+        "results", tmp_path / "first", tmp_path / "second", "--over", "seed", "--metric", "acc"
+    )
+    rows = [" ".join(line.split()) for line in out.splitlines()]
+    assert "lr runs result acc.last acc.max duration" in rows
+    assert "1 4 2.00 ± 0.82 0.550 ± 0.058 0.550 ± 0.058 0:00:10" in rows[3]
+    assert rows[4].startswith("2 4 3 ± 0 ")
+
+
+def test_csv_and_json_can_be_read_back(hpc: Callable[..., str], tmp_path: Path) -> None:
+    """With what a text may have in it, and numbers that JSON does not know."""
+    strange = 'a,"b"\n<i>'
+    sweep = made(
+        tmp_path / "sweep",
+        ["name='[1,2]' lr=1e-05", "name=x lr=.1"],
+        [math.nan, {"acc": 1 / 3, "note": strange}],
+        {1: [{"loss": math.inf}, {"loss": 0.25}]},
+    )
+    printed = hpc("results", sweep, "--csv")
+    first, second = csv.DictReader(io.StringIO(printed))
+    assert (first["name"], float(first["lr"]), first["loss.min"]) == ("[1,2]", 1e-05, "")
+    assert (float(second["result.acc"]), second["result.note"]) == (1 / 3, strange)
+    assert len(pandas.read_csv(io.StringIO(printed))) == 2
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    first, second = json.loads(hpc("results", sweep, "--json"), parse_constant=refuse)
+    assert (first["result"], first["loss.min"], second["result"]) == ("NaN", None, None)
+    assert (second["loss.last"], second["loss.min"]) == (0.25, 0.25)
+    assert "--csv or --json" in hpc("results", sweep, "--csv", "--json", code=2)
+
+
+def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: Path) -> None:
+    steps = {0: [{"loss": 0.5}], 1: [{"loss": 0.1}, {"loss": 0.2}]}
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2"], [1, 2], steps)
+    assert "loss" not in hpc("results", sweep)
+    lines = hpc("results", sweep, "--sort", "loss").splitlines()
+    assert [line.split()[0] for line in lines[3:5]] == ["1", "0"]
+    assert "1 of them chosen" in hpc("results", sweep, "--where", "loss.last<0.3")
+    assert "no column los, but run, lr" in hpc("results", sweep, "--sort", "los", code=2)
+    made(tmp_path / "none", ["lr=1"], [None], steps)
+    assert "loss.min" in hpc("results", tmp_path / "none")
+
+
+def test_resources_and_advice(hpc: Callable[..., str], tmp_path: Path) -> None:
+    attempts = attempt(3174, 120, memory_mb=40960, cpus_per_task=8)["attempts"]
+    sweep = made(tmp_path / "sweep", ["lr=1"], [1], attempts=attempts)
+    out = hpc("results", sweep, "--resources")
+    assert "peak_memory_mb" in out and " 3174 " in out
+    assert "asked 40 GB and 8 CPUs" in out
+    other = made(tmp_path / "other", ["lr=1"], [1])
+    assert "was not recorded" in hpc("results", other, "--resources")
+
+
+def test_pandas_is_asked_for_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"needs pandas: pip install 'hpc-hydra\[results\]'"):
+        load(tmp_path)

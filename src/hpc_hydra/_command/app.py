@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typer
 
+from .results import EXAMPLES as RESULTS
+from .results import results
 from .status import status
 
 app = typer.Typer(
@@ -25,6 +27,7 @@ def _group() -> None:
 
 
 app.command()(status)
+app.command(epilog=RESULTS)(results)
 
 
 def main() -> None:
