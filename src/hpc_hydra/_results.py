@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from . import _records as records
 from ._metrics import read_metrics
@@ -123,9 +123,8 @@ class Table:
         for key, group in groups.items():
             mean: Row = {**dict(zip(by, key, strict=True)), "runs": len(group)}
             for name in averaged:
-                mean[name], mean[f"{name}.std"] = mean_and_spread(
-                    [value for each in group if is_number(value := each.get(name))]  # type: ignore[misc]
-                )
+                if values := [value for each in group if is_number(value := each.get(name))]:
+                    mean[name], mean[f"{name}.std"] = mean_and_spread(values)
             rows.append(mean)
         columns = [*by, "runs", *(each for name in averaged for each in (name, f"{name}.std"))]
         results = [name for name in self.results if name in averaged]
@@ -295,15 +294,13 @@ def shown(value: Value) -> str:
     return str(value)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether it has a mean; a truth has not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def mean_and_spread(values: Sequence[float]) -> tuple[float | None, float | None]:
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and the standard deviation of a sample, which one value alone has not."""
-    if not values:
-        return None, None
     mean = sum(values) / len(values)
     if len(values) == 1:
         return mean, None

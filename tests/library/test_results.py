@@ -13,7 +13,6 @@ import pandas
 import pytest
 
 from hpc_hydra import load, log_metrics
-from hpc_hydra._command.app import app
 from hpc_hydra._resources import advice
 from hpc_hydra._results import (
     NoSuchColumn,
@@ -172,20 +171,6 @@ def attempt(peak_mb: int, cpu_s: float, **asked: int) -> dict[str, Any]:
 def test_advice_about_what_to_ask_for(runs: list[dict[str, Any]], said: list[str]) -> None:
     """Of the run that used most, with some room; memory is that of a node, as in Slurm's option."""
     assert advice(runs) == said
-
-
-@pytest.fixture
-def hpc(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What the command prints."""
-
-    def call(*arguments: str | Path, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            app([str(each) for each in arguments], prog_name="hpc")
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, err
-        return out if code == 0 else err
-
-    return call
 
 
 def test_the_command_prints_the_best(hpc: Callable[..., str], tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typer
 
+from .plot import EXAMPLES as PLOT
+from .plot import plot
 from .results import EXAMPLES as RESULTS
 from .results import results
 from .status import status
@@ -28,6 +30,7 @@ def _group() -> None:
 
 app.command()(status)
 app.command(epilog=RESULTS)(results)
+app.command(epilog=PLOT)(plot)
 
 
 def main() -> None:
