@@ -16,7 +16,7 @@ FLOORS = [
     {"_signals", "checkpoints", "_metrics"},
     {"_records", "_resources"},
     {"_results"},
-    {"_plot"},
+    {"_plot", "_report"},
     {"_overrides", "_source"},
     {"_hydra"},
     {"_tracking"},

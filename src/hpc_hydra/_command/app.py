@@ -9,6 +9,8 @@ import typer
 
 from .plot import EXAMPLES as PLOT
 from .plot import plot
+from .report import EXAMPLES as REPORT
+from .report import report
 from .results import EXAMPLES as RESULTS
 from .results import results
 from .status import status
@@ -31,6 +33,7 @@ def _group() -> None:
 app.command()(status)
 app.command(epilog=RESULTS)(results)
 app.command(epilog=PLOT)(plot)
+app.command(epilog=REPORT)(report)
 
 
 def main() -> None:
