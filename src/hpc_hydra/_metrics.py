@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import _attempt as attempt
 from ._ranks import global_rank
 
 log = logging.getLogger(__name__)
 
 FILE = "metrics.jsonl"
+TAIL = 65536  # bytes, of which the last line is a part
 
 #: Where the run under way keeps its files; None: there is no run.
 directory: Path | None = None
@@ -53,6 +55,7 @@ def log_metrics(
         raise TypeError(f"log_metrics(metrics, step): the step is no integer: {step!r}") from None
     if global_rank() > 0:
         return
+    attempt.hold()
     told = {str(name): plain(value) for name, value in metrics.items()}
     numbers = {name: _strict(value) for name, value in told.items() if _is_number(value)}
     folder = output_dir if output_dir is not None else directory
@@ -93,6 +96,24 @@ def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
             values = {name: _loose(value) for name, value in record["values"].items()}
             found.setdefault(operator.index(record["step"]), {}).update(values)
     return dict(sorted(found.items()))
+
+
+def newest_step(path: Path) -> int | None:
+    """The step on the last whole line of a run's `metrics.jsonl`, however long that is; None without any.
+
+    Raises:
+        OSError: the file is there, but cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        with suppress(ValueError, TypeError, KeyError):
+            return operator.index(json.loads(line)["step"])
+    return None
 
 
 def plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,8 +21,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
+from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
@@ -44,8 +47,8 @@ class RecordCallback(Callback):
     """Keeps `run.json` up to date, and gives each run or sweep a directory of its own.
 
     States: RUNNING, COMPLETED, FAILED, and STOPPED for a run that a signal ended before its time;
-    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED or
-    TIMEOUT.
+    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED,
+    OUT_OF_MEMORY or TIMEOUT.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -75,18 +78,23 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
+        self._began = time.monotonic()
+        where = {
+            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
+        }  # fmt: skip
+        attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
-            "job_id": OmegaConf.select(config, "hydra.job.id"),
-            "host": socket.gethostname(),
+            **where,
             "python": sys.executable,
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
-            "attempts": before.get("attempts", []),
             "result": None,
             "error": None,
+            "asked": resources.asked(),
+            "attempts": attempts,
             **(
                 submission_record(Source(task_function), self.directory, "")
                 if records.origin is None
@@ -102,6 +110,8 @@ class RecordCallback(Callback):
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
+        if records.read(self.directory / records.RUN).get("state") == "FAILED":
+            return  # another rank was the first to fail
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=value)
             log.info("completed with result %s, outputs in %s", value, self.directory)
@@ -114,7 +124,11 @@ class RecordCallback(Callback):
         signals.before_hand_over.remove(self._on_stop)
 
     def _write(self, **changes: Any) -> None:
+        attempt.hold()
         self.record.update(changes)
+        if "end" in changes:
+            used = resources.used_here(time.monotonic() - self._began)
+            records.end_attempt(self.record, changes["state"], used)
         records.write(self.directory / records.RUN, self.record)
 
 
@@ -173,7 +187,7 @@ def refuse_another_sweep(
     """Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
-    sweep = records.read(directory / records.SWEEP)
+    sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
     pairs = [(sweep.get("overrides", overrides), list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]

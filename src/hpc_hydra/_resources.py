@@ -1,65 +1,85 @@
-"""What runs used of what their jobs asked for, and what would have done."""
+"""What a run has used of memory and processors, and what its job asked for."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+import os
+import re
+import resource
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-ROOM = 1.3  # what memory may need more the next time
-GIB_MB = 1024
+MIB = 2**20
+
+#: How many ranks with runs of their own share the node, each of which looks alone.
+sharing = 1
 
 
-def used(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a run: peaks over its attempts, CPUs on average, and what its last attempt asked for.
-
-    Memory is in MiB, which Slurm calls megabytes; `asked_memory_mb` is the share of one task rank, as all of it.
-    """
-    attempts = record.get("attempts", [])
-    asked = attempts[-1]["asked"] if attempts else {}
-    ranks = asked.get("tasks_per_node", 1)
-    cpus = asked.get("cpus_per_task") or asked.get("cpus", 0) // ranks
-    wall_s = sum(each["wall_s"] for each in attempts)
-    busy = [each["gpu_percent"] for each in attempts if "gpu_percent" in each]
+def used(usage: resource.struct_rusage, wall_s: float) -> dict[str, float]:
+    """By the kernel's account of a process and of those that it has waited for: ``cpu_s`` of all together, and
+    the peak of one in ``max_rss_mib``; besides these ``wall_s``."""
     return {
-        "peak_memory_mb": _most(attempts, "peak_memory_mb"),
-        "asked_memory_mb": asked["memory_mb"] // ranks if "memory_mb" in asked else None,
-        "cpus_used": round(sum(each["cpu_s"] for each in attempts) / wall_s, 2) if wall_s else None,
-        "asked_cpus": cpus or None,
-        "peak_gpu_memory_mb": _most(attempts, "peak_gpu_memory_mb"),
-        "gpu_percent": round(sum(busy) / len(busy), 1) if busy else None,
-        "asked_gpus": asked.get("gpus"),
+        "wall_s": round(wall_s, 1),
+        "cpu_s": round(usage.ru_utime + usage.ru_stime, 1),
+        "max_rss_mib": round(usage.ru_maxrss * 1024 / MIB),
     }
 
 
-def advice(records: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each kind of job that asked for much more than the completed runs in it used, or for hardly enough."""
-    kinds: dict[tuple[int, int, int], list[Mapping[str, Any]]] = {}
-    for record in records:
-        if record["state"] == "COMPLETED" and record.get("attempts"):
-            asked = record["attempts"][-1]["asked"]
-            each = used(record)
-            if each["asked_memory_mb"] and each["asked_cpus"]:
-                kind = (asked["memory_mb"], int(each["asked_cpus"]), asked.get("tasks_per_node", 1))
-                kinds.setdefault(kind, []).append(each)
-    lines = []
-    for (memory_mb, cpus, ranks), runs in kinds.items():
-        peak_gb = max(run["peak_memory_mb"] for run in runs) * ranks / GIB_MB
-        busiest = max(run["cpus_used"] or 0 for run in runs)
-        memory_gb = memory_mb / GIB_MB
-        enough_gb, enough_cpus = math.ceil(peak_gb * ROOM), max(math.ceil(busiest - 0.1), 1)
-        would_do = []
-        if enough_gb < 0.75 * memory_gb or memory_gb < 1.05 * peak_gb:
-            would_do.append(f"mem={enough_gb}G")
-        if enough_cpus < cpus:
-            would_do.append(f"cpus-per-task={enough_cpus}")
-        if would_do:
-            lines.append(
-                f"asked {memory_gb:.3g} GB and {cpus} CPUs{' per task' if ranks > 1 else ''}, used at most "
-                f"{peak_gb:.2g} GB and {busiest:.2g}: {' '.join(would_do)} would do"
+def used_here(wall_s: float) -> dict[str, float]:
+    """By this process and those that it has waited for."""
+    own, others = (
+        used(resource.getrusage(who), wall_s)
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    peak = max(own["max_rss_mib"], others["max_rss_mib"])
+    return {**own, "cpu_s": round(own["cpu_s"] + others["cpu_s"], 1), "max_rss_mib": peak}
+
+
+def asked() -> dict[str, int]:
+    """On this node, by the Slurm job of this process: ``cpus``, ``mem_mib`` and ``gpus``, as far as it asked, and
+    the ``tasks_per_node`` that share them, if there are several."""
+    cpus, gpus = (_number(name) for name in ("SLURM_CPUS_ON_NODE", "SLURM_GPUS_ON_NODE"))
+    mem = _number("SLURM_MEM_PER_NODE") or (_number("SLURM_MEM_PER_CPU") or 0) * (cpus or 1)
+    first = re.match(
+        r"\d+", os.environ.get("SLURM_TASKS_PER_NODE", "")
+    )  # `2(x3),1`: of the first node
+    tasks = max(int(first[0]) if first else 1, sharing)
+    found = {
+        "cpus": cpus,
+        "mem_mib": mem,
+        "gpus": gpus,
+        "tasks_per_node": tasks if tasks > 1 else 0,
+    }
+    return {name: number for name, number in found.items() if number}
+
+
+def _number(name: str) -> int | None:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else None
+
+
+def oom_kills() -> int:
+    """How many processes of this one's control group the kernel has killed for want of memory, in version 1 or 2
+    of control groups; 0 where it does not say."""
+    root = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            first, second = (
+                f"memory{group}/memory.oom_control",
+                f"{group.lstrip('/')}/memory.events",
             )
-    return lines
+            if "memory" in kinds.split(",") or not kinds:
+                with suppress(OSError):
+                    text = (root / (first if kinds else second)).read_text()
+                    if found := re.search(r"^oom_kill (\d+)", text, re.MULTILINE):
+                        return int(found[1])
+    return 0
 
 
-def _most(attempts: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    return max((each[name] for each in attempts if name in each), default=None)
+def out_of_memory(usage: resource.struct_rusage) -> str:
+    """Why the kernel has killed a process, in words that begin with Slurm's."""
+    mem: Any = asked().get("mem_mib")
+    limit = f" of the {mem} MiB that its job asked for" if mem else ""
+    peak = used(usage, 0)["max_rss_mib"]
+    return f"OUT_OF_MEMORY: the kernel ended the run, which had {peak:.0f} MiB{limit} on this node"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from . import _records as records
+from ._advice import used
 from ._metrics import read_metrics
-from ._resources import used
 
 if TYPE_CHECKING:
     import pandas
@@ -25,6 +25,7 @@ Row = dict[str, Value]
 NUMBERS = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
 FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", re.IGNORECASE)
+OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", *used({})}
 # Of a metric so called the lowest value is the best.
 LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -149,7 +150,7 @@ class Run:
     @property
     def duration_s(self) -> float | None:
         """In the jobs, without the time between them; of one under way, since it began."""
-        attempts = [each["wall_s"] for each in self.record.get("attempts", [])]
+        attempts = [each["wall_s"] for each in self.record.get("attempts", []) if "wall_s" in each]
         if attempts and self.record["state"] != "RUNNING":
             return float(sum(attempts))
         if not (start := self.record.get("start")):
@@ -265,8 +266,9 @@ def parameters_of(overrides: Iterable[str]) -> Row:
         name, _, value = override.partition("=")
         if name.startswith("~"):
             found[name] = True  # it is deleted
-        else:
-            found[name.lstrip("+")] = value_of(value)
+            continue
+        name = name.lstrip("+")
+        found[f"parameter.{name}" if name in OWN else name] = value_of(value)
     return found
 
 

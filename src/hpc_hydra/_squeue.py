@@ -1,7 +1,8 @@
 """What Slurm has in its queue."""
 
 import os
-import subprocess
+
+from ._commands import answer
 
 OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
@@ -15,26 +16,20 @@ def states(uid: int | None = None) -> dict[str, str] | None:
     Those that have ended are among them for some minutes (Slurm's MinJobAge), with their exit code:
     ``FAILED with exit code 1``. None where there is no Slurm, or where it does not answer.
     """
-    answer = ask(
+    queue = ask(
         "--array", "--states=all", f"--user={os.geteuid() if uid is None else uid}",
         "--Format=JobArrayID:40,State:40,exit_code:40",
     )  # fmt: skip
-    if answer is None:
+    if queue is None:
         return None
-    lines = (line.split() for line in answer.splitlines())
+    lines = (line.split() for line in queue.splitlines())
     return {
         job: _shown(state, code) for job, state, code in (line for line in lines if len(line) == 3)
     }
 
 
 def ask(*options: str) -> str | None:
-    try:
-        return subprocess.run(
-            ["squeue", "--noheader", *options],
-            capture_output=True, text=True, check=True, timeout=20,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return answer("squeue", "--noheader", *options)
 
 
 def is_over(state: str | None) -> bool:

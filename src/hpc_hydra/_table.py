@@ -9,10 +9,10 @@ from pathlib import Path
 from ._records import shown, states
 
 COLORS = {
-    "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan",
-    "STOPPED": "yellow", "TIMEOUT": "red",
+    "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "OUT_OF_MEMORY": "red",
+    "RUNNING": "cyan", "STOPPED": "yellow", "TIMEOUT": "red",
 }  # fmt: skip
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "STOPPED", "TIMEOUT")
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
 
 
 def print_table(directory: Path, rows: int = 100) -> None:

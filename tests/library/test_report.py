@@ -31,10 +31,10 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for run in range(8)
     }
     results = [0.5, 0.75, 10, 9, 0.25, 0.125, 2, ValueError(EVIL + CLOSING)]
-    asked = {"memory_mb": 40960, "cpus_per_task": 8}
-    used = {"peak_memory_mb": 3174, "cpu_s": 120.0, "wall_s": 100.0, "asked": asked}
+    asked = {"mem_mib": 40960, "cpus": 8}
+    used = {"max_rss_mib": 3174, "cpu_s": 120.0, "wall_s": 100.0}
     folder = tmp_path_factory.mktemp("reports") / "<b>bold<b>"
-    directory = made(folder, overrides, results, steps, attempts=[used])
+    directory = made(folder, overrides, results, steps, asked=asked, attempts=[used])
     record = directory / "sweep.json"
     (directory / "jobs" / "submission_0.diff").write_text(f"+{CLOSING}")
     text = record.read_text().replace('"git_diff": null', '"git_diff": "jobs/submission_0.diff"')

@@ -13,7 +13,7 @@ import pandas
 import pytest
 
 from hpc_hydra import load, log_metrics
-from hpc_hydra._resources import advice
+from hpc_hydra._advice import advice
 from hpc_hydra._results import (
     NoSuchColumn,
     Table,
@@ -129,7 +129,7 @@ def test_a_data_frame_of_two_sweeps(zen_app: App, tmp_path: Path) -> None:
     assert frame["new"].isna().sum() == 4
     assert frame.attrs["constant"] == {"model": "logistic", "steps": 2}
     assert frame["total.last"][:4].equals(frame["result"][:4])
-    assert frame["peak_memory_mb"][:3].min() > 1
+    assert frame["used_memory_mib"][:3].min() > 1
 
     by_step = load(zen_app.sweep, metrics=True)
     assert list(by_step.columns) == ["sweep", "run", "lr", "seed", "step", "total"]
@@ -146,26 +146,26 @@ def test_a_single_run_and_none(tmp_path: Path) -> None:
         load(tmp_path / "nothing")
 
 
-def attempt(peak_mb: int, cpu_s: float, **asked: int) -> dict[str, Any]:
-    used = {"peak_memory_mb": peak_mb, "cpu_s": cpu_s, "wall_s": 100.0}
-    return {"state": "COMPLETED", "attempts": [{**used, "asked": asked}]}
+def record(peak_mib: int, cpu_s: float, **asked: int) -> dict[str, Any]:
+    used = {"max_rss_mib": peak_mib, "cpu_s": cpu_s, "wall_s": 100.0}
+    return {"state": "COMPLETED", "asked": asked, "attempts": [used]}
 
 
 @pytest.mark.parametrize(
     ("runs", "said"),
     [
         (
-            [attempt(3174, 120, memory_mb=40960, cpus_per_task=8), attempt(1000, 50, memory_mb=40960, cpus_per_task=8)],
+            [record(3174, 120, mem_mib=40960, cpus=8), record(1000, 50, mem_mib=40960, cpus=8)],
             ["asked 40 GB and 8 CPUs, used at most 3.1 GB and 1.2: mem=5G cpus-per-task=2 would do"],
         ),
-        ([attempt(4000, 190, memory_mb=4096, cpus_per_task=2)], ["asked 4 GB and 2 CPUs, used at most 3.9 GB and 1.9: mem=6G would do"]),
-        ([attempt(3000, 190, memory_mb=4096, cpus_per_task=2)], []),
+        ([record(4000, 190, mem_mib=4096, cpus=2)], ["asked 4 GB and 2 CPUs, used at most 3.9 GB and 1.9: mem=6G would do"]),
+        ([record(3000, 190, mem_mib=4096, cpus=2)], []),
         (
-            [attempt(1000, 100, memory_mb=32768, cpus=8, tasks_per_node=4)],
+            [record(1000, 100, mem_mib=32768, cpus=8, tasks_per_node=4)],
             ["asked 32 GB and 2 CPUs per task, used at most 3.9 GB and 1: mem=6G cpus-per-task=1 would do"],
         ),
-        ([{**attempt(1000, 100, memory_mb=32768, cpus=8), "state": "FAILED"}], []),
-        ([attempt(1000, 100)], []),
+        ([{**record(1000, 100, mem_mib=32768, cpus=8), "state": "FAILED"}], []),
+        ([record(1000, 100)], []),
     ],
 )  # fmt: skip
 def test_advice_about_what_to_ask_for(runs: list[dict[str, Any]], said: list[str]) -> None:
@@ -240,10 +240,10 @@ def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: 
 
 
 def test_resources_and_advice(hpc: Callable[..., str], tmp_path: Path) -> None:
-    attempts = attempt(3174, 120, memory_mb=40960, cpus_per_task=8)["attempts"]
-    sweep = made(tmp_path / "sweep", ["lr=1"], [1], attempts=attempts)
+    known = record(3174, 120, mem_mib=40960, cpus=8)
+    sweep = made(tmp_path / "sweep", ["lr=1"], [1], **known)
     out = hpc("results", sweep, "--resources")
-    assert "peak_memory_mb" in out and " 3174 " in out
+    assert "used_memory_mib" in out and " 3174 " in out
     assert "asked 40 GB and 8 CPUs" in out
     other = made(tmp_path / "other", ["lr=1"], [1])
     assert "was not recorded" in hpc("results", other, "--resources")

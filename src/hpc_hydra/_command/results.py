@@ -188,7 +188,7 @@ def with_spread(mean: float, spread: float) -> str:
 
 
 def _print_advice(runs: list[results_.Run]) -> None:
-    from .._resources import advice
+    from .._advice import advice
 
     for line in advice([run.record for run in runs]):
         print(line)

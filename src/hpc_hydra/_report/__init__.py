@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import _records as records
+from .._advice import advice, used
 from .._metrics import read_metrics
-from .._resources import advice, used
 from .._results import (
     Row,
     Run,
@@ -43,7 +43,7 @@ WIDE = 100  # as much as the highest value of a logarithmic axis is above the lo
 TICK = 24  # characters
 LOGS = 50  # of failed runs, of which the end is shown
 LOG_BYTES = 6000
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "STOPPED", "TIMEOUT")
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
 
 
 def report(runs: Sequence[Run], diff: bool = True) -> str:
@@ -110,7 +110,7 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
 
 
 def _provenance(sweep: Path, diff: bool) -> str:
-    record = records.read(sweep / records.SWEEP) or records.read(sweep / records.RUN)
+    record = records.read_sweep(sweep) or records.read(sweep / records.RUN)
     parts = [f"<h3>{escape(str(sweep))}</h3>"]
     for each in record.get("submissions") or [record]:
         facts = {
@@ -189,18 +189,18 @@ def _resources(runs: Sequence[Run]) -> str:
     for run in runs:
         if run.record.get("attempts"):
             each = used(run.record)
-            kind = each["asked_memory_mb"], each["asked_cpus"], each["asked_gpus"]
+            kind = each["asked_memory_mib"], each["asked_cpus"], each["asked_gpus"]
             kinds.setdefault(kind, []).append(each)
     if not kinds:
         return "<p>What the runs used was not recorded.</p>"
     heads = ("runs", "asked memory", "used", "asked CPUs", "used", "asked GPUs", "GPU memory used", "GPUs busy")  # fmt: skip
     lines = []
-    for (memory_mb, cpus, gpus), each_run in kinds.items():
+    for (memory_mib, cpus, gpus), each_run in kinds.items():
         cells = (
             str(len(each_run)),
-            _gigabytes([memory_mb]), _gigabytes([each["peak_memory_mb"] for each in each_run]),
-            shown(cpus), _range([each["cpus_used"] for each in each_run]),
-            shown(gpus), _gigabytes([each["peak_gpu_memory_mb"] for each in each_run]),
+            _gigabytes([memory_mib]), _gigabytes([each["used_memory_mib"] for each in each_run]),
+            shown(cpus), _range([each["used_cpus"] for each in each_run]),
+            shown(gpus), _gigabytes([each["used_gpu_memory_mib"] for each in each_run]),
             _range([each["gpu_percent"] for each in each_run], " %"),
         )  # fmt: skip
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
@@ -212,8 +212,8 @@ def _resources(runs: Sequence[Run]) -> str:
     )
 
 
-def _gigabytes(megabytes: Iterable[float | None]) -> str:
-    return _range([each / 1024 for each in megabytes if each is not None], " GB")
+def _gigabytes(mebibytes: Iterable[float | None]) -> str:
+    return _range([each / 1024 for each in mebibytes if each is not None], " GB")
 
 
 def _range(values: Iterable[float | None], unit: str = "") -> str:
