@@ -27,10 +27,10 @@ UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 
 def console() -> Console:
-    """As wide as the terminal; elsewhere wide enough for a table, and without colours."""
+    """As wide as the terminal; elsewhere wide enough for any table, since a path that is cut is none, and without colours."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=1000, highlight=False)
 
 
 def print_table(directory: Path, rows: int = 100) -> None:

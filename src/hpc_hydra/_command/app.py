@@ -9,6 +9,12 @@ import typer
 
 from .logs import logs
 from .ls import ls
+from .plot import EXAMPLES as PLOT
+from .plot import plot
+from .report import EXAMPLES as REPORT
+from .report import report
+from .results import EXAMPLES as RESULTS
+from .results import results
 from .show import show
 from .status import status
 
@@ -30,6 +36,9 @@ def _no_command(context: typer.Context) -> None:
 
 for command in (ls, status, logs, show):
     app.command()(command)
+app.command(epilog=RESULTS)(results)
+app.command(epilog=PLOT)(plot)
+app.command(epilog=REPORT)(report)
 
 
 def main() -> None:
