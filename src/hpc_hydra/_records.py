@@ -111,6 +111,7 @@ def record_sweep(
         sweep["submissions"] = list(numbered.values())
     by_number = {run["number"]: run for run in [*sweep["runs"], *runs]}  # a repeated run replaces
     sweep |= {"cluster": cluster, "host": socket.gethostname(), "runs": list(by_number.values())}
+    sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
     write(directory / SWEEP, sweep)
 
 
@@ -151,6 +152,19 @@ def record_end(
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+
+
+def reopen(directory: Path) -> None:
+    """Let a run go on that is over, with other overrides; what it came to until now stays in `before`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if record := read(directory / RUN):
+        kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
+        was = {"before": [*record.get("before", []), kept]}
+        new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
+        write(directory / RUN, {**record, **new, **was})
 
 
 def explain(directory: Path, end: str) -> None:
@@ -211,6 +225,10 @@ def states(
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
+    if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
+        for run in going_on:
+            if not _lives(directory, run):
+                run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
         if queue is None or foreign_owner(owner):
@@ -222,6 +240,17 @@ def states(
     return runs
 
 
+def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
+    """Whether the process that does a run on this machine goes on, as far as that can be known."""
+    if not run["log"] or not Path("/proc/self").exists():
+        return True
+    try:
+        command = Path("/proc", run["job_id"], "cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
+
+
 def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
     word = job and job.state
     if job is None or squeue.is_over(word):
@@ -231,6 +260,11 @@ def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
         # Also one whose node died, or which was killed at once: no record says that it stopped.
         state = "PENDING" if run["state"] == "PENDING" else "REQUEUED"
         run |= {"state": state, "reason": job.reason, "expected": job.start}
+
+
+def key_of(override: str) -> str:
+    """What it is about: ``++model.lr=0.1`` model.lr."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def hydras_own(override: str) -> bool:

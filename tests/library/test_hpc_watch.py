@@ -88,7 +88,12 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
 
 def test_all_that_is_known_of_a_run(app: App) -> None:
     output = hpc("show", app.sweep, "2").stdout
-    for text in ("\noverrides   lr=-1 +setup=local", "lr: -1.0", "ValueError: lr=-1.0", "-m zen_app"):
+    for text in (
+        "\noverrides   lr=-1 +setup=local",
+        "lr: -1.0",
+        "ValueError: lr=-1.0",
+        "-m zen_app",
+    ):
         assert text in output
     known = json.loads(hpc("show", "0", "--json").stdout)  # of the newest sweep
     assert (

@@ -9,6 +9,8 @@ import typer
 
 from .logs import logs
 from .ls import ls
+from .rerun import rerun
+from .retry import retry
 from .show import show
 from .status import status
 
@@ -28,7 +30,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show):
+for command in (ls, status, logs, show, retry, rerun):
     app.command()(command)
 
 

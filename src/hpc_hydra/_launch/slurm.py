@@ -37,6 +37,7 @@ SHORTEST_DELAY_S = 20
 # Not of the job script.
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
+    "only_runs", "redo", "may_change",
 )  # fmt: skip
 OF_GPUS = re.compile(
     r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
