@@ -24,6 +24,7 @@ from ._files import foreign_owner, write_atomically
 
 RUN, SWEEP = "run.json", "sweep.json"
 FORMAT = 1
+CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
@@ -174,6 +175,11 @@ def explain(directory: Path, end: str) -> None:
     write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
 
 
+def cancelled_path(folder: Path, number: int) -> Path:
+    """The file in the folder of jobs that says that run ``number``, one of several of its job, is to end."""
+    return folder / f"run_{number}_cancelled"
+
+
 def state_of(end: str) -> str:
     """The state of a run whose job ended like this, in Slurm's words and perhaps some more."""
     word = end.partition(" ")[0].rstrip(":;,")
@@ -227,7 +233,7 @@ def states(
             going_on.append(run)
     if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
         for run in going_on:
-            if not _lives(directory, run):
+            if run["state"] != "STOPPED" and not _lives(directory, run):
                 run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from .hpc_command import hpc
-from .using import ONE_PROCESS, App, record
+from .using import ONE_PROCESS, App, record, until
 
 OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic")
 
@@ -111,3 +111,38 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     assert again.returncode == 1 and "x varies" in again.stderr
     assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 1  # run 0 has failed still
     assert record(folder / "1")["result"] == 4.5
+
+
+def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App) -> None:
+    """It saves and ends, one that has not begun never begins, and the others go on."""
+    sweeping = zen_app.start("seed=0,1,2", "steps=60", *OPTIONS, PAUSE_S="0.05")
+    metrics = zen_app.sweep / "0" / "metrics.jsonl"
+    until(metrics.exists, sweeping)
+    done = hpc("cancel", "--run", "0", "--run", "1", "--yes")
+    assert done.returncode == 0, done.stderr
+    first, second = (record(zen_app.sweep / number) for number in "01")
+    assert (first["state"], first["error"]) == (
+        "CANCELLED",
+        "CANCELLED by hpc cancel, after SIGTERM",
+    )
+    assert (second["state"], second["error"]) == ("CANCELLED", "CANCELLED by hpc cancel")
+    saved = len(steps(zen_app.sweep / "0"))
+    assert zen_app.ended(sweeping).returncode == 1
+    assert record(zen_app.sweep / "2")["state"] == "COMPLETED"
+    assert not (zen_app.sweep / "1" / "metrics.jsonl").exists() and saved < 60
+    assert "Nothing to cancel" in hpc("cancel", "--yes").stdout
+    again = hpc("retry", "--yes")
+    assert again.returncode == 0, again.stderr
+    assert steps(zen_app.sweep / "0") == list(range(1, 61))  # each once
+    assert record(zen_app.sweep / "1")["state"] == "COMPLETED"
+
+
+def test_a_sweep_is_cancelled(zen_app: App) -> None:
+    sweeping = zen_app.start("seed=0,1", "steps=1000", *OPTIONS, PAUSE_S="0.05")
+    until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
+    asked = hpc("cancel")
+    assert asked.returncode == 2 and "Cancel runs 0, 1 of" in asked.stderr
+    assert hpc("cancel", "--yes").returncode == 0
+    assert zen_app.ended(sweeping).returncode == 1
+    states = [record(zen_app.sweep / number)["state"] for number in "01"]
+    assert states == ["CANCELLED", "CANCELLED"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from .cancel import cancel
 from .logs import logs
 from .ls import ls
 from .rerun import rerun
@@ -30,7 +31,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show, retry, rerun):
+for command in (ls, status, logs, show, retry, cancel, rerun):
     app.command()(command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from .. import _records as records
 from .._table import UNDER_WAY, counts
 from .recorded import Command, directory_override
-from .sweeps import RUNS, YES, agreed, fail, named, run_of
+from .sweeps import RUNS, YES, agreed, fail, listed, named, run_of
 
 
 def retry(
@@ -51,7 +50,9 @@ def retry(
     for number in run or []:
         run_of(directory, str(number))
     runs = [each for each in records.states(directory) if not run or each["number"] in run]
-    under_way = [each["number"] for each in runs if each["state"] in UNDER_WAY]
+    # A run that is over waits for the others of its job before it is submitted again.
+    busy = {each["job_id"] for each in records.states(directory) if each["state"] in UNDER_WAY}
+    under_way = [each["number"] for each in runs if each["job_id"] in busy]
     todo = [
         each["number"] for each in runs
         if each["number"] not in under_way
@@ -60,12 +61,13 @@ def retry(
     ]  # fmt: skip
     if changed and under_way:
         fail(
-            f"runs {_listed(under_way)} are under way with the values of before: wait, or hpc cancel.",
+            f"runs {listed(under_way)} are under way with the values of before: wait, or hpc cancel.",
             1,
         )
     print(f"{directory}: {counts(runs)}")
     if not todo:
-        print(f"Nothing to do: {_listed(under_way)} under way." if under_way else "Nothing to do.")
+        jobs = f": the jobs of {listed(under_way)} are under way" if under_way else ""
+        print(f"Nothing to do{jobs}.")
         return
     command.overriding(overrides)
     command.words.append(directory_override("hydra.sweep.dir", directory))
@@ -78,12 +80,6 @@ def retry(
     how = f"from the start; what they have left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
-    print(f"submits {_listed(todo)}, each {how}, by\n    {command.shell()}", flush=True)
+    print(f"submits {listed(todo)}, each {how}, by\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    if len(numbers) > 10:
-        return f"{len(numbers)} runs"
-    return f"run{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -173,7 +173,7 @@ class Launcher(stock.BaseSubmititLauncher):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
             run.job_id = run.log = None
-            (self.folder / f"run_{run.number}_cancelled").unlink(missing_ok=True)
+            records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))
         return left
