@@ -28,7 +28,7 @@ from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from hydra import __version__, version
@@ -113,6 +113,14 @@ def add_callback(context: HydraContext, callback: Callback) -> None:
         callbacks.append(callback)
 
 
+class Shape(NamedTuple):
+    """Of an override."""
+
+    key: str
+    text: str  # that all have in common which fit wherever it does, such as whole numbers for that key
+    value: bool  # whether it replaces a leaf by a scalar
+
+
 class Composer:
     """Composes the configs of a sweep's runs: whole for each distinct choice of groups, into a copy of
     which the values of a run are put.
@@ -131,8 +139,10 @@ class Composer:
         self._parser = OverridesParser.create()
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
         self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
-        self._shapes: dict[str, tuple[str, str | None]] = {}
+        self._groups: dict[str, bool] = {}
+        self._shapes: dict[str, Shape] = {}
         self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
+        self._choices: dict[tuple[Shape, ...], tuple[str, ...] | None] = {}
 
     def check(self, overrides: Sequence[str]) -> None:
         """See whether a run can be composed.
@@ -145,14 +155,13 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """What ``ConfigLoader.load_sweep_config`` gives for the run."""
-        split = self._split(overrides)
-        if split is None:
+        choice = self._split(overrides)
+        if choice is None:
             whole: DictConfig = self._loader.load_sweep_config(self._sweep, list(overrides))
             return whole
-        base, values = split
-        config: DictConfig = pickle.loads(base)
+        config: DictConfig = pickle.loads(self._bases[choice])
         parsed = {override: self._parser.parse_override(override) for override in overrides}
-        apply_overrides([parsed[value] for value in values], config)
+        apply_overrides([parsed[each] for each in overrides if self._shape(each).value], config)
         own = [override for override in parsed if not parsed[override].is_hydra_override()]
         config.hydra.overrides.task = own
         if overrides_dirname:
@@ -162,66 +171,65 @@ class Composer:
             )
         return config
 
-    def _split(self, overrides: Sequence[str]) -> tuple[bytes, list[str]] | None:
-        """The config that the run has in common with others, and its values; None if that is not sure."""
+    def _split(self, overrides: Sequence[str]) -> tuple[str, ...] | None:
+        """The overrides that are no values, of which a config that others have too was composed; None if it
+        is not sure that values can be put into that."""
         if not self._quick:
             return None
-        values: list[str] = []
-        others: list[str] = []
-        keys = []
-        for override in overrides:
-            key, shape = self._shape(override)
-            (others if shape is None else values).append(override)
-            keys.append(f"{key}.")
-        keys.sort()
+        shapes = tuple([self._shape(override) for override in overrides])
+        if shapes in self._choices:
+            return self._choices[shapes]
+        keys = sorted(f"{shape.key}." for shape in shapes)
         if any(after.startswith(key) for key, after in pairwise(keys)):
             return None
-        choice = tuple(others)
+        pairs = list(zip(overrides, shapes, strict=True))
+        choice = tuple(override for override, shape in pairs if not shape.value)
         if choice not in self._bases:
             import cloudpickle
 
             try:
-                self._drafts[choice] = self._loader.load_sweep_config(self._sweep, others)
+                self._drafts[choice] = self._loader.load_sweep_config(self._sweep, list(choice))
             except Exception:  # whoever composes it whole learns why
                 return None
             self._bases[choice] = cloudpickle.dumps(self._drafts[choice])
-        if all(self._fits(choice, value) for value in values):
-            return self._bases[choice], values
-        return None
+        values = [(override, shape) for override, shape in pairs if shape.value]
+        fits = all([self._fits(choice, *value) for value in values])
+        if all((choice, shape.text) in self._fitting for _, shape in values):
+            self._choices[shapes] = choice if fits else None
+        return choice if fits else None
 
-    def _shape(self, override: str) -> tuple[str, str | None]:
-        """Its key, and what it has in common with those that fit wherever it does, all whole numbers for
-        that key for instance; None if it is no value."""
+    def _shape(self, override: str) -> Shape:
+        number = _NUMBER.fullmatch(override)
+        if number and not self._is_group(key := number[1]):
+            return Shape(key, f"{key} float" if number[2] or number[3] else f"{key} int", True)
         if override not in self._shapes:
-            number = _NUMBER.fullmatch(override)
-            if number and not self._loader.repository.group_exists(number[1]):
-                kind = "float" if number[2] or number[3] else "int"
-                self._shapes[override] = number[1], f"{number[1]}={kind}"
-            else:
-                parsed = self._parser.parse_override(override)
-                group = self._loader.repository.group_exists(parsed.key_or_group)
-                # The key of a group is not that of the node which it fills.
-                key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
-                self._shapes[override] = key, override if not group and _scalar(parsed) else None
+            parsed = self._parser.parse_override(override)
+            group = self._is_group(parsed.key_or_group)
+            # The key of a group is not that of the node which it fills.
+            key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
+            self._shapes[override] = Shape(key, override, not group and _scalar(parsed))
         return self._shapes[override]
 
-    def _fits(self, choice: tuple[str, ...], value: str) -> bool:
-        key, shape = self._shape(value)
-        assert shape is not None
-        leaf, before = _leaf(self._drafts[choice], key)
+    def _is_group(self, name: str) -> bool:
+        if name not in self._groups:
+            self._groups[name] = self._loader.repository.group_exists(name)
+        return self._groups[name]
+
+    def _fits(self, choice: tuple[str, ...], value: str, shape: Shape) -> bool:
+        leaf, before = _leaf(self._drafts[choice], shape.key)
         if not leaf:
             return False
         # Not every number fits an enum, which is not told from anything else while it has no value.
-        if shape != value and not isinstance(before, bool | int | float | str):
-            shape = value
-        if (choice, shape) not in self._fitting:
+        general = isinstance(before, bool | int | float | str)
+        text = shape.text if general else value
+        if (choice, text) not in self._fitting:
             override = self._parser.parse_override(value)
             try:
                 apply_overrides([override], self._drafts[choice])
-                self._fitting[choice, shape] = True
+                self._fitting[choice, text] = True
             except HydraException:
-                self._fitting[choice, shape] = False
-        return self._fitting[choice, shape]
+                self._fitting[choice, text] = False
+        return self._fitting[choice, text]
 
 
 def _leaf(config: DictConfig, key: str) -> tuple[bool, Any]:

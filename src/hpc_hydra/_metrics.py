@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import _attempt as attempt
 from ._ranks import global_rank
 
 log = logging.getLogger(__name__)
 
 FILE = "metrics.jsonl"
+TAIL = 65536  # bytes, of which the last line is a part
 
 #: Where the run under way keeps its files; None: there is no run.
 directory: Path | None = None
@@ -53,6 +55,7 @@ def log_metrics(
         raise TypeError(f"log_metrics(metrics, step): the step is no integer: {step!r}") from None
     if global_rank() > 0:
         return
+    attempt.hold()
     told = {str(name): plain(value) for name, value in metrics.items()}
     numbers = {name: _strict(value) for name, value in told.items() if _is_number(value)}
     folder = output_dir if output_dir is not None else directory
@@ -93,6 +96,17 @@ def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
             values = {name: _loose(value) for name, value in record["values"].items()}
             found.setdefault(operator.index(record["step"]), {}).update(values)
     return dict(sorted(found.items()))
+
+
+def newest_step(run: Path) -> int | None:
+    """The step on the last whole line of the metrics in the directory ``run``, however many there are; None if
+    there is none, or it cannot be read."""
+    with suppress(OSError), (run / FILE).open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+        for line in reversed(file.read().split(b"\n")):
+            with suppress(ValueError, TypeError, KeyError):
+                return operator.index(json.loads(line)["step"])
+    return None
 
 
 def plain(value: Any) -> Any:

@@ -20,6 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
 from . import _signals as signals
@@ -44,8 +45,8 @@ class RecordCallback(Callback):
     """Keeps `run.json` up to date, and gives each run or sweep a directory of its own.
 
     States: RUNNING, COMPLETED, FAILED, and STOPPED for a run that a signal ended before its time;
-    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED or
-    TIMEOUT.
+    a requeued one is RUNNING again once Slurm starts it. One that does not go on becomes CANCELLED,
+    OUT_OF_MEMORY or TIMEOUT.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -104,6 +105,8 @@ class RecordCallback(Callback):
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
+        if records.read(self.directory / records.RUN).get("state") == "FAILED":
+            return  # another rank was the first to fail
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=value)
             log.info("completed with result %s, outputs in %s", value, self.directory)
@@ -116,6 +119,7 @@ class RecordCallback(Callback):
         signals.before_hand_over.remove(self._on_stop)
 
     def _write(self, **changes: Any) -> None:
+        attempt.hold()
         self.record.update(changes)
         records.write(self.directory / records.RUN, self.record)
 
@@ -180,7 +184,7 @@ def refuse_another_sweep(
     Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
-    sweep = records.read(directory / records.SWEEP)
+    sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
     runs = list(runs)
     for parameter in may_change:

@@ -1,7 +1,9 @@
 """Records: what became of every run, in files that people and programs can read without Slurm.
 
 `run.json` in each run's directory, `sweep.json` in the sweep's. Both are written atomically, and name
-the version of their format and of the library that wrote them.
+the version of their format and of the library that wrote them. While a sweep is being submitted, its
+`submitted.jsonl` has what Slurm took since `sweep.json` was written, a line for each job array: so the
+work is linear in the runs, however many arrays they are.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from typing import Any
 
 from . import _metrics as metrics
 from . import _squeue as squeue
-from ._files import foreign_owner, write_atomically
+from ._files import atomically, foreign_owner, write_atomically
 
-RUN, SWEEP = "run.json", "sweep.json"
+RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
 CANCELLED = "CANCELLED by hpc cancel"
-ENDED = ("CANCELLED", "COMPLETED", "FAILED", "TIMEOUT")
+ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
 origin: dict[str, Any] | None = None
@@ -74,8 +76,12 @@ def read(path: Path) -> dict[str, Any]:
 
 def write(path: Path, record: Mapping[str, Any]) -> None:
     """Write ``record``: numpy's and torch's scalars as numbers, what else JSON does not know as its text."""
+    write_atomically(path, _text(record) + "\n")
+
+
+def _text(record: Mapping[str, Any]) -> str:
     header = {"format": FORMAT, "library": library_version()}
-    write_atomically(path, json.dumps({**record, **header}, indent=1, default=_plain) + "\n")
+    return json.dumps({**record, **header}, indent=1, default=_plain)
 
 
 @cache
@@ -103,17 +109,54 @@ def record_sweep(
         cluster: where the jobs are: "slurm" or "local".
         overrides: those of the whole sweep.
     """
-    sweep = read(directory / SWEEP)
+    sweep = read_sweep(directory)
     if not sweep:
         sweep = {"overrides": list(overrides), "start": now(), "submissions": [], "runs": []}
         _remember(directory)
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
-    by_number = {run["number"]: run for run in [*sweep["runs"], *runs]}  # a repeated run replaces
-    sweep |= {"cluster": cluster, "host": socket.gethostname(), "runs": list(by_number.values())}
+    rows = _replaced(sweep.pop("runs"), runs)
     sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
-    write(directory / SWEEP, sweep)
+    head = _text({**sweep, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
+    with atomically(directory / SWEEP) as file:
+        # A line for each run, and never the text of all of them in memory.
+        file.write(f'{head},\n "runs": ['.encode())
+        for place, row in enumerate(rows):
+            file.write(f"{',' if place else ''}\n  {json.dumps(row)}".encode())
+        file.write(b"\n ]\n}\n")
+    (directory / SUBMITTED).unlink(missing_ok=True)
+
+
+def note_jobs(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
+    """Add the jobs of ``runs`` to what `sweep.json` says, which `record_sweep` writes down there later."""
+    with (directory / SUBMITTED).open("a") as file:
+        file.write(json.dumps(list(runs)) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_sweep(directory: Path) -> dict[str, Any]:
+    """The `sweep.json` of ``directory``, and what was submitted since it was written; empty if there is none."""
+    try:
+        lines = (directory / SUBMITTED).read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        lines = []
+    sweep = read(directory / SWEEP)
+    # Of a line that was not written to its end the launcher still knows the job, by its script.
+    noted = [row for line in lines if line.endswith("\n") for row in json.loads(line)]
+    if sweep and noted:
+        sweep["runs"] = _replaced(sweep["runs"], noted)
+    return sweep
+
+
+def _replaced(
+    rows: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """``rows``, of which those of the same number as a ``new`` one are that one."""
+    numbered = {row["number"]: row for row in rows}
+    numbered.update((row["number"], row) for row in new)
+    return list(numbered.values())
 
 
 def index() -> Path:
@@ -139,10 +182,15 @@ def newest_sweep() -> Path | None:
 
 
 def record_end(
-    directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = ""
-) -> None:
+    directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
+    log_file: str | None = None,
+) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
-    the reason. What is known of its end already stays, but what a signal stopped may have ended since."""
+    the reason. What is known of its end already stays, but what a signal stopped may have ended since.
+
+    Args:
+        log_file: that of the rank that failed first.
+    """
     state = state or state_of(reason)
     record = read(directory / RUN)
     known = record.get("state") if record.get("job_id") == job_id else None
@@ -151,6 +199,8 @@ def record_end(
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
+    if log_file:
+        end["log"] = log_file
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
 
@@ -183,18 +233,27 @@ def cancelled_path(folder: Path, number: int) -> Path:
 def state_of(end: str) -> str:
     """The state of a run whose job ended like this, in Slurm's words and perhaps some more."""
     word = end.partition(" ")[0].rstrip(":;,")
-    return word if word in ("CANCELLED", "TIMEOUT") else "FAILED"
+    return word if word in ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT") else "FAILED"
 
 
-def _end_of_job(directory: Path, run: Mapping[str, Any]) -> str:
-    """What the job script says, if the job ended before its runs; blank if it does not."""
-    if not run["log"]:
-        return ""
-    try:
-        log_file = Path(directory, run["log"])
-        return log_file.with_name(f"{run['job_id']}_ended").read_text().strip()
-    except OSError:
-        return ""
+class _Ends:
+    """What the job scripts say of jobs that ended before their runs; each is looked for once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[str, str] = {}
+
+    def of(self, run: Mapping[str, Any]) -> str:
+        """Blank if the job of ``run`` says nothing."""
+        if not run["log"]:
+            return ""
+        name = f"{run['log'].rpartition('/')[0]}/{run['job_id']}_ended"
+        if name not in self._known:
+            try:
+                self._known[name] = (self._directory / name).read_text().strip()
+            except OSError:
+                self._known[name] = ""
+        return self._known[name]
 
 
 def states(
@@ -209,25 +268,26 @@ def states(
     Args:
         queue: Slurm's, of this user; it is asked for if it is not given and some runs are not over.
     """
-    sweep = read(directory / SWEEP)
+    sweep = read_sweep(directory)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
         found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
         return sorted(found, key=lambda run: (len(run["number"]), run["number"]))
-    runs = []
+    runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
         if only not in (None, str(run["number"])):
             continue
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
-        record = read(directory / str(run["number"]) / RUN)
+        name = str(run["number"])
+        record = read(directory / name / RUN) if name in begun else {}
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on = []
+    going_on, ends = [], _Ends(directory)
     for run in runs:
         if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
             continue
-        if end := _end_of_job(directory, run):
+        if end := ends.of(run):
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
@@ -266,6 +326,8 @@ def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
         # Also one whose node died, or which was killed at once: no record says that it stopped.
         state = "PENDING" if run["state"] == "PENDING" else "REQUEUED"
         run |= {"state": state, "reason": job.reason, "expected": job.start}
+    elif job.state == "SUSPENDED":
+        run["state"] = job.state
 
 
 def key_of(override: str) -> str:

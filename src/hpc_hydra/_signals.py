@@ -50,6 +50,9 @@ STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL 
 
 #: Whether a supervisor watches this process, and requeues the job.
 supervised = False
+#: In such a process: between Slurm's warning and the time limit, which the launcher may have brought nearer than
+#: the app's config says, for the sake of a short limit; in seconds.
+warning_s = float("inf")
 #: Signals that came while no run was there to hear them.
 unheard: list[int] = []
 #: Called with the signal's name before a run that was stopped leaves its process.
@@ -94,7 +97,7 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
         yield  # the stock launchers' own handler requeues, at once
         return
     outer = _current
-    with _StopRequest(grace_s) as _current:
+    with _StopRequest({**grace_s, **_in_time(grace_s)}) as _current:
         try:
             if unheard:
                 _current.hand_over(signal.Signals(unheard[0]))
@@ -130,6 +133,11 @@ def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:
     """
     grace_s = dict.fromkeys(SIGNALS - {signal.SIGCONT}, float(TERM_GRACE_S))
     return grace_s | {WARNING: max(warning_s - HAND_OVER_S, 0)}
+
+
+def _in_time(grace_s: Mapping[signal.Signals, float]) -> dict[signal.Signals, float]:
+    limit = max(warning_s - HAND_OVER_S, 0)
+    return {WARNING: min(grace_s[WARNING], limit)} if WARNING in grace_s else {}
 
 
 def is_ignoring(config: Mapping[str, Any]) -> bool:

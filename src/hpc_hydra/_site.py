@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._launch.config import SlurmConf
-from ._launch.gpus import ALL_RANKS, GPUS, with_gpus
+from ._launch.gpus import ALL_RANKS, GPUS, asks_for_gpus, with_gpus
 from ._paths import absolute, interpolated, repository_of
 
 # Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
@@ -21,7 +21,6 @@ FIELDS = {
     "nodes": int, "tasks_per_node": int,
 }  # fmt: skip
 NUMBER = r"[0-9]+|\$\{(?:hpc|hydra)\..*\}"  # or an interpolation that is one
-OF_GPUS = re.compile(r"(?<!\S)-*(gpus\b|gres=\S*gpu|\w+[-_]per[-_]gpu)")
 ALIASES = {"ntasks_per_node": "tasks_per_node", "job_name": "name"}
 
 
@@ -82,7 +81,7 @@ class Site:
             chosen["time"] = str(min(minutes(str(chosen.get("time") or 5)) or 5, 5))
             chosen |= parse_options(text, "debug")
             srun |= parse_options(text, "debug:srun")
-        if "no_requeue" in chosen:
+        if "no-requeue" in chosen:
             chosen.pop("requeue", None)
         translated = launcher_fields(chosen)
         put_ranks(translated, srun, pack)
@@ -96,7 +95,7 @@ class Site:
             **translated,
             srun_args=srun_arguments(srun),
             python=self.python_command(),
-            setup=self.setup_lines(gpus is not None or pack or bool(OF_GPUS.search(text))),
+            setup=self.setup_lines(gpus is not None or asks_for_gpus(translated)),
             **fields,
         )
 
@@ -168,7 +167,7 @@ class Site:
 
 
 def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
-    """Split options as written on a command line without the dashes.
+    """Split options as written on a command line without the dashes; name them as sbatch does.
 
     Words that name a target, ``srun:ntasks=1``, are its options and nobody else's.
 
@@ -184,20 +183,21 @@ def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
     for word in shlex.split(text):
         option, equals, value = word.lstrip("-").partition("=")
         its_target, _, name = option.rpartition(":")
-        if "_" in name and ALIASES.get(name, name) not in FIELDS:
-            name = name.replace("_", "__")  # an underscore of sbatch's own, as in gpu_cmode
+        # Others have underscores of sbatch's own, such as gpu_cmode.
+        if ALIASES.get(name, name) in FIELDS:
+            name = name.replace("_", "-")
         if its_target == target:
-            options[name.replace("-", "_")] = value if equals else True
+            options[name] = value if equals else True
     return options
 
 
 def srun_arguments(options: Mapping[str, str | bool]) -> list[str]:
     """``options`` as srun takes them."""
-    arguments = []
-    for name, value in options.items():
-        argument = f"--{name.replace('__', '/').replace('_', '-').replace('/', '_')}"
-        arguments += [argument if value is True else f"{argument}={value}"] if value else []
-    return arguments
+    return [
+        f"--{name}" if value is True else f"--{name}={value}"
+        for name, value in options.items()
+        if value
+    ]
 
 
 def put_ranks(fields: dict[str, Any], srun: dict[str, str | bool], pack: bool) -> None:
@@ -228,26 +228,22 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
     """
     fields: dict[str, Any] = {}
     additional: dict[str, Any] = {}
-    for name, value in options.items():
-        if name == "time":
-            fields["timeout_min"] = minutes(str(value))
-            continue
-        if name == "mem" and (gigabytes := re.fullmatch(f"({NUMBER})GB?", str(value))):
-            fields["mem_gb"] = number(gigabytes[1])
-            continue
-        if name == "exclusive":
-            fields[name] = value or None
-            continue
-        field = ALIASES.get(name, name)
+    for name, given in options.items():
+        key, value = name.replace("-", "_"), given or None
+        field = ALIASES.get(key, key)
         kind = FIELDS.get(field)
-        if kind is int and value != "" and not re.fullmatch(NUMBER, str(value)):
-            kind = None
-        if kind and value == "":
-            fields[field] = None
-        elif kind is None or value is True:
-            additional[name] = value or None
-        else:
-            fields[field] = number(str(value)) if kind is int else value
+        if name == "time":
+            fields["timeout_min"] = minutes(str(given))
+        elif name == "mem" and (gigabytes := re.fullmatch(f"({NUMBER})GB?", str(value))):
+            fields["mem_gb"] = number(gigabytes[1])
+        elif name == "exclusive" or (kind and value is None):
+            fields[field] = value
+        elif kind is int and re.fullmatch(NUMBER, str(value)):
+            fields[field] = number(str(value))
+        elif kind is str and value is not True:
+            fields[field] = value
+        else:  # submitit makes dashes of underscores, and our executor one underscore of two dashes
+            additional[name.replace("_", "__").replace("-", "_")] = value
     if "ntasks" in additional:
         fields.setdefault("tasks_per_node", None)
     return {**fields, "additional_parameters": additional}

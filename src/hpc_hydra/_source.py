@@ -6,12 +6,13 @@ import importlib.metadata
 import os
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from ._commands import answer
 
 OWN = ("hpc-hydra", "hydra-core", "hydra-submitit-launcher", "hydra-zen", "submitit")
 LARGE_FILE = 1024**2  # bytes; what is larger is data, not source
@@ -116,15 +117,14 @@ class Source:
             paths = [self.root / name for name in listed.split("\0") if name]
         elif self.package:  # no git, or a copy in a folder that git ignores
             top = self.root / self.package.partition(".")[0]
-            paths = [path for path in top.rglob("*") if path.suffix != ".pyc"]
-            paths = [path for path in paths if not path.name.startswith(".")]  # .env and the like
+            paths = list(top.rglob("[!.]*"))  # not .env and the like
         else:
             paths = []
         # Outputs that git has not been told to ignore.
         sweeps = {path.parent for path in paths if path.name in ("sweep.json", "multirun.yaml")}
         runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
         kept = (path for path in paths if sweeps.union(runs).isdisjoint(path.parents))
-        return [path for path in kept if path.is_file()]
+        return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
 
     def _ask(self, *arguments: str) -> str | None:
         return _git(self.root, *arguments) if self.root and self.repository else None
@@ -150,10 +150,4 @@ class Source:
 def _git(folder: Path, *arguments: str) -> str | None:
     # Git refuses to look into the repository of somebody else; but whose code runs is trusted anyway.
     own = ("-C", str(folder), "--no-optional-locks", "-c", "safe.directory=*")
-    try:
-        return subprocess.run(
-            ["git", *own, *arguments],
-            capture_output=True, text=True, errors="replace", check=True, timeout=30,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return answer("git", *own, *arguments)

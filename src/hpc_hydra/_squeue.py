@@ -1,8 +1,9 @@
 """What Slurm has in its queue."""
 
 import os
-import subprocess
 from typing import NamedTuple
+
+from ._commands import answer
 
 OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
@@ -30,14 +31,14 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     Those that have ended are among them for some minutes (Slurm's MinJobAge). None where there is no
     Slurm, or where it does not answer.
     """
-    answer = ask(
+    queue = ask(
         "--array", "--states=all", f"--user={os.geteuid() if uid is None else uid}",
         f"--Format={','.join(f'{name}:{width}' for name, width in WIDTHS.items())}",
     )  # fmt: skip
-    if answer is None:
+    if queue is None:
         return None
     found = {}
-    for line in answer.splitlines():
+    for line in queue.splitlines():
         fields, begin = [], 0
         for width in WIDTHS.values():
             fields.append(line[begin : begin + width].strip())
@@ -62,13 +63,7 @@ def waits(state: str) -> bool:
 
 
 def ask(*options: str) -> str | None:
-    try:
-        return subprocess.run(
-            ["squeue", "--noheader", *options],
-            capture_output=True, text=True, check=True, timeout=20,
-        ).stdout  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
+    return answer("squeue", "--noheader", *options)
 
 
 def is_over(state: str | None) -> bool:

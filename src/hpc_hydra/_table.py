@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import sys
 from collections import Counter
@@ -20,12 +18,12 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 COLORS = {
-    "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "RUNNING": "cyan",
-    "REQUEUED": "yellow", "STOPPED": "yellow", "TIMEOUT": "red",
+    "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "OUT_OF_MEMORY": "red",
+    "REQUEUED": "yellow", "RUNNING": "cyan", "STOPPED": "yellow", "SUSPENDED": "yellow",
+    "TIMEOUT": "red",
 }  # fmt: skip
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "STOPPED", "TIMEOUT")
-UNDER_WAY = ("PENDING", "RUNNING", "REQUEUED")
-TAIL = 2**14  # bytes of a file's end
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
+UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 
 def console() -> Console:
@@ -68,7 +66,7 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
              "result")  # fmt: skip
     cells: list[list[Text]] = []
     for run in listed[:rows]:
-        step = last_step(directory / str(run["number"]))
+        step = metrics.newest_step(directory / str(run["number"]))
         elapsed = elapsed_s(run)
         texts = (
             str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
@@ -121,16 +119,6 @@ def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[
     return common, {
         number: [each for each in own if each not in known] for number, own in overrides.items()
     }
-
-
-def last_step(run: Path) -> int | None:
-    """That of the newest line in the metrics of a run; None without any."""
-    with suppress(OSError), (run / metrics.FILE).open("rb") as file:
-        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-        for line in reversed(file.read().split(b"\n")):
-            with suppress(ValueError, TypeError, KeyError):
-                return int(json.loads(line)["step"])
-    return None
 
 
 def elapsed_s(run: Mapping[str, Any]) -> int | None:

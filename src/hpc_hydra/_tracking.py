@@ -5,8 +5,8 @@ ends a run, or holds it up for long: W&B missing, unreachable, killed or without
 
 W&B's service process writes a folder for each start of a run, a *segment*, and `wandb sync` makes one
 W&B run of all with the same id. Slurm's signals, or a lack of memory, end that process before it has
-written all that it was told. So only a segment whose service ended by itself counts; another one is set
-aside, and the next one is told from `metrics.jsonl` what W&B lacks: each step is sent once.
+written all that it was told. So only a segment whose service ended by itself counts; the next start sets
+another one aside, and tells W&B from `metrics.jsonl` what it lacks: each step is sent once.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -62,60 +61,41 @@ class WandbCallback(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         mode = os.environ.get("WANDB_MODE", self.default_mode)
-        if mode == "disabled" or global_rank() > 0:
-            return
-        run = _Run(Path(config.hydra.runtime.output_dir), mode, self._options(config))
-        if run.open():
-            self._run = run
-            _metrics.listeners.append(run.tell)
-            signals.before_hand_over.append(self._on_stop)
+        if mode != "disabled" and global_rank() == 0:
+            self._run = _Run(Path(config.hydra.runtime.output_dir), mode, self._options(config))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        self._close(0 if job_return.status is JobStatus.COMPLETED else 1)
-
-    def _on_stop(self, reason: str) -> None:
-        self._close(1, stopped=True)
-
-    def _close(self, exit_code: int, stopped: bool = False) -> None:
-        run, self._run = self._run, None
-        if run is not None:
-            _metrics.listeners.remove(run.tell)
-            signals.before_hand_over.remove(self._on_stop)
-            run.close(exit_code, stopped)
+        if self._run is not None:
+            self._run.close(0 if job_return.status is JobStatus.COMPLETED else 1)
+            self._run = None
 
     def _options(self, config: DictConfig) -> dict[str, Any]:
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        given, resolved = (OmegaConf.to_container(own, resolve=each) for each in (False, True))
+        literal = OmegaConf.create(_with_literals(OmegaConf.to_container(own)))
         sweep = Path(config.hydra.sweep.dir) if OmegaConf.select(config, "hydra.job.id") else None
         return {
             "project": self.project,
             "group": "/".join(sweep.parts[-2:]) if sweep else None,
             "name": shown(typed_overrides(config)) or None,
-            "config": _without_variables(given, resolved),
+            "config": OmegaConf.to_container(literal, resolve=True),
         }
 
 
 class _Run:
-    """The W&B run of ``directory``. It raises nothing but what W&B has against a step."""
+    """The W&B run of ``directory``, open from here on. It raises nothing but what W&B has against a step."""
 
     def __init__(self, directory: Path, mode: str, options: Mapping[str, Any]) -> None:
         self.directory = directory
         self.folder = directory / "wandb"
         self.modes = ["online", "offline"] if mode == "online" else [mode]
         self.options = options
-        self.run: Any = None  # None: it is not there yet, or lost
+        self.run: Any = None  # None: it could not be opened, or is lost
         self.state: dict[str, Any] = {}
         self.warned: set[str] = set()
-
-    def open(self) -> bool:
-        """Whether W&B is there, and has been told what it lacked."""
-        for mode in self.modes:
-            try:
-                self._open(mode)
-                return True
-            except Exception as error:
-                self._lose(f"W&B {mode}", error)
-        return False
+        self._open()
+        if self.run is not None:
+            _metrics.listeners.append(self.tell)
+            signals.before_hand_over.append(self.stop)
 
     def tell(self, metrics: Mapping[str, Any], step: int) -> None:
         if self.run is None or step <= self.known:  # a resumed run repeats some
@@ -127,16 +107,33 @@ class _Run:
         except Exception as error:
             self._lose("W&B is gone, and is started again at the end of the run", error)
 
-    def close(self, exit_code: int, stopped: bool) -> None:
+    def stop(self, reason: str) -> None:
+        self.close(1, stopped=True)
+
+    def close(self, exit_code: int, stopped: bool = False) -> None:
+        if self.tell not in _metrics.listeners:  # it was stopped, or never opened
+            return
+        _metrics.listeners.remove(self.tell)
+        signals.before_hand_over.remove(self.stop)
         for _ in range(1 if stopped else 2):
-            if self.run is None and (stopped or not self.open()):
+            if self.run is None and not stopped:
+                self._open()
+            if self.run is None:
                 return
             try:
                 return self._finish(exit_code, stopped)
             except Exception as error:
                 self._lose("W&B is gone at the end", error)
 
-    def _open(self, mode: str) -> None:
+    def _open(self) -> None:
+        """Start W&B, and tell it what it lacks."""
+        for mode in self.modes:
+            try:
+                return self._start(mode)
+            except Exception as error:
+                self._lose(f"W&B {mode}", error)
+
+    def _start(self, mode: str) -> None:
         import wandb  # before there is a folder for it
 
         identity = _stable_id(self.directory)
@@ -154,7 +151,6 @@ class _Run:
             "resume": "allow", "reinit": "finish_previous", "settings": settings,
         }  # fmt: skip
         self.run = _within(2 * INIT_TIMEOUT_S, lambda: wandb.init(**options))
-        self.segment = Path(self.run.dir).parent.name
         metrics = _metrics.read_metrics(self.directory)
         if mode != "online" and self.state["online"]:  # its server has nearly all of these
             self.state["step"] = max([self.state["step"], *metrics])
@@ -180,10 +176,9 @@ class _Run:
         _within(STOP_TIMEOUT_S if stopped else END_TIMEOUT_S, finish)
         if self.unwritten != _metrics.unwritten:
             raise OSError("there was no room for some of its files")
-        segments = [*self.state["segments"], self.segment]
+        segments = [*self.state["segments"], Path(self.run.dir).parent.name]
         self.state = {"step": self.last, "segments": segments, "online": False}
         self._save()
-        self.run = None
 
     def _set_aside(self) -> None:
         """Move the segments that do not count to where `wandb sync` looks for none."""
@@ -193,14 +188,13 @@ class _Run:
         for segment in self.folder.glob("offline-run-*"):
             if segment.name in self.state["segments"]:
                 continue
-            sent = _sent(segment)
-            if sent is None:
+            if (sent := _sent(segment)) is not None:
+                self.state["step"] = max(self.state["step"], sent)
+                self.state["segments"].append(segment.name)
+            else:
                 aside = self.folder / "incomplete"
                 aside.mkdir(exist_ok=True)
                 segment.rename(aside / f"{segment.name}-{uuid.uuid4().hex[:4]}")
-            else:  # `wandb sync` gives other numbers to steps that it sends again
-                self.state["step"] = max(self.state["step"], sent)
-                self.state["segments"].append(segment.name)
 
     def _save(self, padding: str = "") -> None:
         write_atomically(self.folder / STATE, json.dumps(self.state) + padding)
@@ -214,7 +208,7 @@ class _Run:
         self.warned.add(cause)
         run, self.run = self.run, None
         _kill_service()
-        for call in (lambda: run.finish(), _teardown, self._set_aside):
+        for call in (lambda: run.finish(), _teardown):
             with suppress(Exception):
                 _within(LOST_TIMEOUT_S, call)
 
@@ -246,10 +240,9 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
             outcome.set_exception(RuntimeError(repr(error)))
 
     threading.Thread(target=work, daemon=True).start()
-    try:
-        return outcome.result(seconds)
-    except FutureTimeout:
-        raise TimeoutError(f"no answer within {seconds:.0f} s") from None
+    if not wait([outcome], seconds).done:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    return outcome.result()
 
 
 def _teardown() -> None:
@@ -276,10 +269,10 @@ def _stable_id(directory: Path) -> str:
     return path.read_text()
 
 
-def _without_variables(given: Any, resolved: Any) -> Any:
-    """``resolved``, but ``${oc.env:TOKEN}`` as it was ``given``: who sees the config sees no token."""
+def _with_literals(given: Any) -> Any:
+    """``given``, with ``${oc.env:TOKEN}`` as a text: who sees the config sees no token."""
     if isinstance(given, dict):
-        return {key: _without_variables(given[key], resolved[key]) for key in given}
+        return {key: _with_literals(value) for key, value in given.items()}
     if isinstance(given, list):
-        return [_without_variables(*pair) for pair in zip(given, resolved, strict=True)]
-    return given if "${oc.env:" in str(given) else resolved
+        return [_with_literals(value) for value in given]
+    return given.replace("${", r"\${") if "${oc.env:" in str(given) else given

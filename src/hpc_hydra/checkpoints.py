@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from . import _attempt as attempt
 from ._files import atomically, open_own
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,13 @@ def save(
     Raises:
         OSError: ``directory`` is missing, not writable or full. The checkpoints in it are as they were.
     """
+    attempt.hold()
     draft = directory / f".checkpoint_{step}"
     with atomically(draft) as file:
         dump(state, file)
     with draft.open("rb") as written:
         checksum = _checksum(written)
+    attempt.hold()
     draft.replace(directory / f"checkpoint_{step}-{checksum}.ckpt")
     for path in [*_paths(directory)[:-KEPT], *directory.glob(".*checkpoint_*")]:
         path.unlink(missing_ok=True)  # the others are what a killed process left
@@ -68,6 +71,12 @@ def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> An
                 return load(file)
         log.warning("%s is damaged, the checkpoint before it is tried", path)
     return None
+
+
+def newest_step(directory: Path) -> int | None:
+    """After how many steps the newest checkpoint of ``directory`` was saved; None if there is none."""
+    found = [int(match[1]) for path in _paths(directory) if (match := NAME.fullmatch(path.name))]
+    return max(found, default=None)
 
 
 def _paths(directory: Path) -> list[Path]:

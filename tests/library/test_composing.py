@@ -80,6 +80,7 @@ def hydra() -> Iterator[Hydra]:
         # Of all these Hydra complains.
         "lr=abc",
         "seed=0.5",
+        "seed=int",
         "seed=null",
         "signal_policy=5",
         "signal_policy=sometimes",

@@ -38,8 +38,8 @@ def test_it_asks_for_what_is_configured_and_nothing_else() -> None:
     options = options_of(script)
     assert options.pop("output") == "/sweep/jobs/%j_0_log.out"
     assert options == {
-        "job_name": "zen_app", "time": "180", "partition": "cpu", "mem": "4GB", "qos": "long",
-        "nodes": "1", "ntasks_per_node": "1", "signal": "USR2@120", "open_mode": "append",
+        "job-name": "zen_app", "time": "180", "partition": "cpu", "mem": "4GB", "qos": "long",
+        "nodes": "1", "ntasks-per-node": "1", "signal": "USR2@120", "open-mode": "append",
     }  # fmt: skip
     assert "=None" not in script
     assert script.index("module load python") < script.index("source ") < script.index("\nsrun ")
@@ -63,7 +63,7 @@ def test_lines_can_be_left_out_and_options_moved_to_srun() -> None:
         "hydra.launcher.srun_args=['--ntasks=2','--cpus-per-task=3']",
         "+hydra.launcher.additional_parameters.signal=null",
     )  # fmt: skip
-    assert set(options_of(script)) == {"job_name", "open_mode", "output", "time"}
+    assert set(options_of(script)) == {"job-name", "open-mode", "output", "time"}
     assert " --ntasks=2 --cpus-per-task=3 " in srun_line(script)
 
 

@@ -34,6 +34,33 @@ def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Pa
     assert (tmp_path / name).is_dir()
 
 
+def test_a_submission_that_goes_on_or_was_killed_is_read_like_any_other(tmp_path: Path) -> None:
+    """Of a sweep of many arrays `sweep.json` is written before the first and after the last one."""
+    rows: list[dict[str, Any]] = [
+        {"number": number, "overrides": [f"lr={number}"], "job_id": None, "log": None}
+        for number in range(3)
+    ]
+    records.record_sweep(tmp_path, "local", ["lr=0,1,2"], rows)
+    rows[0]["job_id"], rows[1]["job_id"] = "7_0", "7_1"
+    records.note_jobs(tmp_path, rows[:2])
+    noted = tmp_path / records.SUBMITTED
+    with noted.open("a") as file:
+        file.write('[{"number": 2, "overrides": ["lr=2"], "job_')  # killed here
+    whole = records.read_sweep(tmp_path)
+    assert [run["job_id"] for run in whole["runs"]] == ["7_0", "7_1", None]
+    assert [run["state"] for run in records.states(tmp_path)] == [
+        "PENDING", "PENDING", "NOT SUBMITTED"
+    ]  # fmt: skip
+    assert records.read(tmp_path / records.SWEEP)["runs"][0]["job_id"] is None
+
+    rows[2]["job_id"] = "8_0"
+    records.record_sweep(tmp_path, "local", ["lr=0,1,2"], rows[2:])
+    assert not noted.exists()
+    kept = records.read(tmp_path / records.SWEEP)
+    assert kept["runs"] == rows
+    assert kept["overrides"] == ["lr=0,1,2"] and kept["format"] == records.FORMAT
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,11 +132,17 @@ def test_what_the_environment_gives_is_not_sent(
     """A config takes a token from there; W&B shows the config to others."""
     monkeypatch.setenv("TOKEN", "s3cret")
     config = config_of(tmp_path)
-    config.data = {"tokens": ["${oc.env:TOKEN}"], "rate": "${lr}"}
+    url = "https://${oc.decode:${oc.env:TOKEN}}@site"
+    config.data = {
+        "tokens": ["${oc.env:TOKEN}"],
+        "url": url,
+        "rate": "${lr}",
+        "same": "${data.url}",
+    }
     config.hydra.overrides.task.append("data.token='${oc.env:TOKEN}'")
     run(callback, config, range(1))
     data = wandb_file.read(tmp_path)["config"]["data"]
-    assert data == {"tokens": ["${oc.env:TOKEN}"], "rate": 0.1}
+    assert data == {"tokens": ["${oc.env:TOKEN}"], "url": url, "rate": 0.1, "same": url}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if b"s3cret" in path.read_bytes()]
 
@@ -246,6 +252,7 @@ def test_three_segments_of_stopped_jobs_are_one_run(
         do(steps)
         send(signal.SIGTERM)
         _signals._leave("SIGTERM")
+        assert len(wandb_file.segments(tmp_path)) == 1  # to be sent, if this was the end
     run(callback, config, range(7, 9))
     written = wandb_file.read(tmp_path)
     assert [row["_step"] for row in written["history"]] == list(range(1, 9))
@@ -282,14 +289,13 @@ def test_a_killed_job_whose_part_is_on_the_server_already(
     callback: WandbCallback, tmp_path: Path
 ) -> None:
     """Somebody synced it before it was requeued: W&B would give other numbers to steps it gets again."""
-    start(callback, config_of(tmp_path))
-    do(range(4))
-    callback._close(1)
+    config = config_of(tmp_path)
+    run(callback, config, range(4))
     (tmp_path / "wandb" / "whole.json").unlink()  # as if it had been killed
     (segment,) = wandb_file.segments(tmp_path)
     segment.with_suffix(".wandb.synced").touch()  # these two are what `wandb sync` leaves
     (segment.parent / "files" / "wandb-summary.json").write_text('{"loss": 0.3, "_step": 2}')
-    run(callback, config_of(tmp_path), range(4, 6))
+    run(callback, config, range(4, 6))
     old, _ = wandb_file.segments(tmp_path)
     assert old == segment
     old.unlink()

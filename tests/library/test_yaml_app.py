@@ -62,6 +62,27 @@ def test_ranks_that_do_not_know_of_each_other_are_told(yaml_app: App) -> None:
     assert "2 processes have done the same" in log.read_text()
 
 
+@pytest.mark.parametrize("then", ["raise ConnectionError('closed by peer')", "return scale"])
+def test_the_rank_that_failed_first_is_shown(then: str, yaml_app: App) -> None:
+    """Not rank 0, which learns only that its peer is gone, or nothing at all; in the command's output, its table
+    and the record."""
+    failed = yaml_app.sweep / "jobs" / "run_0_1_failed.pkl"
+    (yaml_app.folder / "helper.py").write_text(
+        "import pathlib, time\nfrom hpc_hydra import rank\n\n\ndef scaled(scale):\n"
+        "    if rank() == 1:\n        raise ValueError('the cause')\n"
+        f"    while not pathlib.Path({str(failed)!r}).exists():\n        time.sleep(0.02)\n"
+        f"    {then}\n"
+    )
+    ended = yaml_app("x=1", "hydra.launcher.tasks_per_node=2")
+    assert ended.returncode == 1
+    run = record(yaml_app.sweep / "0")
+    assert run["state"] == "FAILED"
+    assert "ValueError: the cause" in run["error"] and "closed by peer" not in run["error"]
+    assert "the cause" in (yaml_app.sweep / run["log"]).read_text()
+    assert run["log"].endswith("_1_log.out") and run["log"] in ended.stdout
+    assert "ValueError: the cause" in ended.stdout and "closed by peer" not in ended.stdout
+
+
 def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
     """Also after an edit, when the command is repeated for what had failed."""
     helper = repository.folder / "helper.py"

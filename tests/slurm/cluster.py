@@ -1,6 +1,6 @@
 """A real Slurm cluster on one machine, for tests and for trying things out.
 
-    python tests/slurm/cluster.py install      # Slurm, munge, MariaDB and Charliecloud, by apt-get
+    python tests/slurm/cluster.py install      # Slurm, munge, MariaDB and what tests need, by apt-get
     python tests/slurm/cluster.py start        # prints how to use it and how to stop it
     python tests/slurm/cluster.py stop DIR
 
@@ -38,6 +38,7 @@ PACKAGES = {
     "munge": ("munged",),
     "mariadb-server": ("mariadbd", "mariadb-install-db"),
     "charliecloud": ("ch-run",),  # for the tests of containers
+    "mergerfs": ("mergerfs",),  # for those of network file systems
 }
 USERS = sorted({"root", os.environ.get("SUDO_USER", "root")})
 ADDRESS = "127.0.0.1"
@@ -88,6 +89,13 @@ NodeName=DEFAULT Sockets=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=32000
 {nodes}
 PartitionName=DEFAULT Nodes=ALL
 {partitions}
+"""
+# For those tests that switch on task/cgroup: what takes more memory than its job asked for is killed.
+CGROUP_CONF = """\
+CgroupPlugin=autodetect
+CgroupAutomount=no
+ConstrainRAMSpace=yes
+ConstrainSwapSpace=yes
 """
 SLURMDBD_CONF = """\
 DbdHost=localhost
@@ -200,6 +208,10 @@ class Cluster:
             signal.signal(signal.SIGTERM, self._sigterm_handler)
             self._sigterm_handler = None
 
+    def process(self, name: str) -> int:
+        """That of a daemon."""
+        return self._daemons[name].pid
+
     def kill(self, *names: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End daemons (`slurmctld`, `slurmdbd`, `node1`, ...) with a signal; a node's jobs go on without it.
 
@@ -216,10 +228,14 @@ class Cluster:
         own = ("slurmdbd", "slurmctld", *self.shape.node_names)
         return [name for name in own if name not in self._daemons]
 
-    def restart(self, *names: str) -> None:
-        """Start daemons that were killed, and return when the servers answer."""
+    def restart(self, *names: str, within: Sequence[str] = ()) -> None:
+        """Start daemons that were killed, and return when the servers answer.
+
+        Args:
+            within: what the daemons' commands are given to.
+        """
         for name in names:
-            self._launch(name, *self._command(name))
+            self._launch(name, *within, *self._command(name))
         for question in (("sacctmgr", "show", "cluster"), ("sinfo",)) if names else ():
             self._wait_for(names[0], partial(self._answers, question))
 
@@ -301,6 +317,7 @@ class Cluster:
         for name, text, mode in (
             ("slurm.conf", SLURM_CONF.format(**values), 0o644),
             ("gres.conf", gres, 0o644),
+            ("cgroup.conf", CGROUP_CONF, 0o644),
             ("slurmdbd.conf", SLURMDBD_CONF.format(**values), 0o600),
             ("munge.key-file", secrets.token_hex(64), 0o600),
         ):

@@ -52,7 +52,7 @@ def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
 class TracedMLP(MLPClassifier):
     """Notes when it begins and ends a step, in the run's directory; a step takes as many seconds longer
     as the file `pace` beside that directory says, for the first rank and for the others. Where a
-    file `greedy` is, it takes half a gigabyte."""
+    file `greedy` is, it takes a gigabyte."""
 
     steps = 0
 
@@ -65,7 +65,7 @@ class TracedMLP(MLPClassifier):
             print("begin", self.steps, file=trace, flush=True)
             pace = (directory.parent / "pace").read_text().split()
             if (directory / "greedy").exists():
-                os.urandom(500 * 1024**2)
+                os.urandom(1024**3)
             time.sleep(float(pace[min(rank, 1)]))
             learned = super().partial_fit(*args, **kwargs)
             print("end", self.steps, file=trace, flush=True)

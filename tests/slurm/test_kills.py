@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,43 +88,54 @@ def kill(process: int) -> None:
 
 
 @contextmanager
-def memory_limit(size: int) -> Iterator[Path]:
-    """A cgroup of ``size`` bytes; what is written to its `cgroup.procs` is killed beyond that."""
-    first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")  # version 1, version 2
-    name = "memory.limit_in_bytes" if first.exists() else "memory.max"
-    group = Path(tempfile.mkdtemp(prefix="test-", dir=first if first.exists() else second))
+def memory_enforced(cluster: Cluster, node: str) -> Iterator[None]:
+    """Jobs on ``node`` get no more than they asked for: control groups see to it."""
+
+    def start_anew(plugin: str) -> None:
+        cluster.configure(TaskPlugin=f"task/{plugin}")
+        cluster.kill(node)
+        cluster.restart(node)
+
+    if not os.access("/sys/fs/cgroup/memory", os.W_OK):
+        pytest.skip("needs control groups, version 1, that it may write")
+    start_anew("cgroup")
     try:
-        (group / name).write_text(str(size))
-        yield group
+        yield
     finally:
-        wait_until(lambda: not (group / "cgroup.procs").read_text())
-        group.rmdir()
+        start_anew("none")
+        for kind in ("memory", "cpuset", "."):
+            for group in sorted(
+                Path("/sys/fs/cgroup", kind).glob(f"slurm_{node}/**/"), reverse=True
+            ):
+                group.rmdir()
 
 
-@pytest.mark.long
-def test_out_of_memory(traced: Traced) -> None:
-    """The kernel kills the process of a run: the other ranks and runs of its job go on."""
+def test_out_of_memory(traced: Traced, cluster: Cluster) -> None:
+    """Slurm's own control groups end a run: it is told as that, and the other runs of its job go on."""
     sweep = traced(
         "+setup=hpc_batch", "seed=0,1", "epochs=20,21", "hydra.launcher.runs_per_job=4",
-        "hydra.launcher.tasks_per_node=2", pace=1,
+        "hydra.launcher.tasks_per_node=2", "hydra.launcher.nodelist=node1", "hydra.launcher.mem_gb=1", pace=1,
     )  # fmt: skip
-    process = sweep.start()
-    wait_until(lambda: sweep.has_begun(3, 0) and sweep.has_begun(3, 1), process)
-    with memory_limit(200 * 1024**2) as group:
-        for run in runs_of(sweep.directory):
-            (group / "cgroup.procs").write_text(str(run))
-        (sweep.directory / "0" / "greedy").touch()
-        wait_until(lambda: sweep.states[0] == "FAILED", process)
-        (sweep.directory / "0" / "greedy").unlink()
-        sweep.set_pace(0)
-        output = process.communicate(timeout=120)[0]
+    with memory_enforced(cluster, "node1"):
+        process = sweep.start()
+        try:
+            wait_until(lambda: sweep.has_begun(3, 0) and sweep.has_begun(3, 1), process)
+            (sweep.directory / "0" / "greedy").touch()
+            wait_until(lambda: sweep.states[0] == "OUT_OF_MEMORY", process)
+            (sweep.directory / "0" / "greedy").unlink()
+            sweep.set_pace(0)
+            output = process.communicate(timeout=120)[0]
+        finally:
+            process.kill()
     assert "1 of 4 runs did not complete" in output
-    assert "SIGKILL" in sweep.runs[0]["error"]
-    assert sweep.states == ["FAILED", *["COMPLETED"] * 3]
+    assert "of the 1024 MB that its job asked for" in output
+    assert sweep.states == ["OUT_OF_MEMORY", *["COMPLETED"] * 3]
+    (attempt,) = sweep.runs[0]["attempts"]
+    assert 100 < attempt["peak_memory_mb"] < attempt["asked"]["memory_mb"] == 1024
     done = sweep.repeat()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 to submit" in done.stdout
-    sweep.tell("out of memory: the kernel kills a run; then repeated", 1, 1)
+    sweep.tell("out of memory: Slurm's control group ends a run; then repeated", 1, 1)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from cluster import Cluster
@@ -44,6 +45,33 @@ def test_time_limits_until_no_more_are_granted(traced: Traced) -> None:
     done = sweep.repeat("hydra.launcher.timeout_min=10")
     assert done.returncode == 0, done.stdout + done.stderr
     sweep.tell("time limit of 1 min, until max_num_timeout; then repeated", 2)
+
+
+def test_a_run_that_gets_no_further(traced: Traced) -> None:
+    """It would go round until `max_num_timeout`. With so short a limit each warning counts as the end of its time."""
+    sweep = traced("+setup=hpc_batch", "epochs=60")
+    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=9")
+    with sweep.going_on(*limits, step=3) as process:
+        sweep.set_pace(300)
+        before = sweep.steps(0)[-1]
+        wait_until(lambda: sweep.steps(0)[-1] > before, process)
+        stuck = sweep.steps(0)[-1]
+
+        def has_begun(times: int) -> bool:
+            return sweep.steps(0).count(stuck) == times
+
+        for times in (1, 2):
+            wait_until(partial(has_begun, times), process)
+            slurm(sweep.project, "scancel", "--signal=USR2", f"{sweep.job}_0")
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+    assert sweep.states == ["TIMEOUT"]
+    assert sweep.steps(0, word="end")[-1] == stuck - 1
+    assert "no step further than when time was over before" in output
+    sweep.set_pace(0)
+    ended = sweep.repeat()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    sweep.tell("time limits without progress, until the job script ends it; then repeated", 2, 2)
 
 
 @pytest.mark.parametrize("gently", [True, pytest.param(False, marks=pytest.mark.long)])

@@ -11,7 +11,8 @@ import typer  # noqa: F401 - of the annotations
 
 from .. import _metrics as metrics
 from .. import _records as records
-from .._table import elapsed_s, last_step
+from .._metrics import newest_step
+from .._table import elapsed_s
 from .sweeps import JSON, RUN, as_json, folder_of, run_named
 
 
@@ -43,7 +44,7 @@ def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
         run["log"] = str(directory / run["log"])
     return {
         **run,
-        "step": last_step(folder),
+        "step": newest_step(folder),
         "elapsed_s": elapsed_s(run),
         "metrics": last,
         "directory": str(folder),

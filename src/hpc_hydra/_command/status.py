@@ -42,11 +42,12 @@ def status(
 
 
 def _told(directory: Path) -> dict[str, Any]:
-    from .._table import elapsed_s, last_step
+    from .._metrics import newest_step
+    from .._table import elapsed_s
 
     runs = records.states(directory)
     for run in runs:
-        run["step"] = last_step(directory / str(run["number"]))
+        run["step"] = newest_step(directory / str(run["number"]))
         run["elapsed_s"] = elapsed_s(run)
         if run.get("log"):
             run["log"] = str(directory / run["log"])

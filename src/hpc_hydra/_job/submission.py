@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from .._files import open_own, write_atomically
+from .. import _attempt as attempt
+from .._files import atomically, open_own, write_atomically
 from .._hydra import value_of
 
 # What is known of a run that had no time to say anything itself; Slurm may know more.
 KILLED = "the process of the run ended"
 CONFIGS = ("cfg", "hydra_cfg")  # of Hydra's JobReturn
+Todos = list[tuple[int, list[str]]]  # numbers and overrides of runs
 
 
 @dataclass
@@ -33,10 +36,10 @@ class Run:
 
 @dataclass
 class Work:
-    """What the jobs of one submission have to do: the first line of its file, as JSON."""
+    """What the jobs of one submission have to do: the first line of its file, as JSON. What their runs have
+    in common follows, pickled, and then a line for each job: the numbers and overrides of its runs."""
 
     sweep_dir: str
-    jobs: list[list[tuple[int, list[str]]]]  # of each job the runs: number and overrides
     shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
     use_srun: bool
     ranks: int  # of a job
@@ -45,22 +48,62 @@ class Work:
     origin: dict[str, Any]  # of the records of its runs
     source: tuple[str, str] | None  # the folder of the app's code, and its copy
     process_per_run: bool = True
-    format: int = 1
+    common: int = 0  # length in bytes
+    format: int = 2
+    jobs: list[Todos] = field(default_factory=list)  # in format 1, which has no more lines
 
-    def write(self, path: Path, common: bytes) -> None:
-        """Write it, and what its runs have in ``common``, pickled."""
-        write_atomically(path, json.dumps(asdict(self)).encode() + b"\n" + common)
+    def write(self, path: Path, common: bytes, jobs: Iterable[Todos]) -> None:
+        """Write it, what its runs have in ``common``, pickled, and what each of the ``jobs`` has to do."""
+        self.common = len(common)
+        with atomically(path) as file:
+            file.write(json.dumps(asdict(self)).encode() + b"\n" + common)
+            for todos in jobs:
+                file.write(json.dumps(todos).encode() + b"\n")
 
     @classmethod
-    def read(cls, file: BinaryIO) -> Work:
-        """From the first line of ``file``; what is pickled follows."""
-        return cls(**json.loads(file.readline()))
+    def of_job(cls, path: Path, job: int) -> tuple[Work, bytes, Todos]:
+        """What ``path`` has for a job: read no further than that, since there may be thousands of them.
+
+        Raises:
+            PermissionError: it belongs to somebody else.
+        """
+        with open_own(path) as file:
+            work, common = cls._read(file)
+            if work.format == 1:
+                return work, common, work.jobs[job]
+            return work, common, json.loads(next(islice(file, job, None)))
+
+    @classmethod
+    def numbers(cls, path: Path, first: int, end: int) -> tuple[Work, list[list[int]]]:
+        """The numbers of the runs of jobs ``first`` to ``end`` in ``path``."""
+        with open_own(path) as file:
+            work, _ = cls._read(file)
+            if work.format == 1:
+                jobs = work.jobs[first:end]
+            else:
+                jobs = list(map(json.loads, islice(file, first, end)))
+        return work, [[number for number, _ in todos] for todos in jobs]
+
+    @classmethod
+    def _read(cls, file: BinaryIO) -> tuple[Work, bytes]:
+        work = cls(**json.loads(file.readline()))
+        return work, file.read(work.common if work.format > 1 else -1)
+
+
+def log_of_rank(log: str, rank: int) -> str:
+    """The log of another rank than the first one, whose ``log`` is that of a run alone in its job."""
+    return f"{log.removesuffix('_0_log.out')}_{rank}_log.out"
 
 
 def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
     """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
+    return folder / log_name(job_id, number, rank, alone)
+
+
+def log_name(job_id: str, number: int, rank: int, alone: bool) -> str:
+    """See `log_path`."""
     run = "" if alone else f"_run_{number}"
-    return folder / f"{job_id}{run}_{rank}_log.out"
+    return f"{job_id}{run}_{rank}_log.out"
 
 
 def result_path(folder: Path, number: int, rank: int, completed: bool) -> Path:
@@ -82,8 +125,16 @@ def write_result(
             light["_return_value"] = value_of(returned)
     parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
     path = result_path(folder, number, rank, completed=not error)
+    attempt.hold()
     write_atomically(path, b"".join(map(_pickled, parts)))
     result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
+
+
+def failed_first(paths: Sequence[Path]) -> Path | None:
+    """Of the results of a run's ranks that of the first one to fail, by the file system's clock; the others may
+    have failed for want of it."""
+    failed = [path for path in paths if path.stem.endswith("_failed")]
+    return min(failed, key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def _pickled(data: Any) -> bytes:
@@ -113,9 +164,10 @@ class Result(JobReturn):
         super().__init__(overrides)
         self.paths = paths
         error = "" if paths else error
-        for path in reversed(paths):  # what it returned is what its first rank returned
+        for path in paths[:1]:  # what it returned is what its first rank returned
             vars(self).update(self._read(path, 0))
-            error = self.error or error
+        if first := failed_first(paths):
+            error = self._read(first, 0)["error"]
         self.error = error
         self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
 

@@ -9,12 +9,14 @@ job requeued when all ranks have ended.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -27,13 +29,15 @@ from typing import IO, Any
 import submitit
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
+from .. import _attempt as attempt
+from .. import _metrics as metrics
 from .. import _records as records
 from .. import _signals as signals
-from .._files import open_own
+from .. import checkpoints
 from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
-from .usage import Usage, add_attempt, asked
+from .usage import Usage, add_attempt, asked, oom_kills
 from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
@@ -50,13 +54,13 @@ class Supervisor:
         os.environ["SUBMITIT_FOLDER"] = str(self.folder)
         os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")
         self.job = submitit.JobEnvironment()
-        with open_own(submission) as file:
-            self.work = Work.read(file)
-            self.payload = file.read()
+        job = first_job + int(self.job.array_task_id or 0)
+        self.work, self.payload, runs = Work.of_job(submission, job)
+        if self.job.cluster == "slurm":
+            attempt.file = self._word("attempt")
         self.asked = asked(os.environ)  # before a rank that has runs of its own looks alone
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
-        runs = self.work.jobs[first_job + int(self.job.array_task_id or 0)]
         alone = len(runs) == 1 and not self.work.shared
         rank = 0 if self.work.shared else self.rank
         job_id = self.job.job_id
@@ -132,7 +136,7 @@ class Supervisor:
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         try:
-            do = prepare(self.work, self.payload, self.job)
+            compose, do = prepare(self.work, self.payload, self.job)
         except Exception:
             for todo in self.share:
                 if not todo.is_over():
@@ -142,7 +146,10 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
-            code = self._run(do, todos, handlers)
+            kills = oom_kills()
+            if self.work.process_per_run:
+                compose(todos[0])
+            code, usage = self._run(do, todos, handlers)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             if code == STOPPED or -code in signals.unheard:
@@ -155,15 +162,18 @@ class Supervisor:
             exit_code = exit_code or code
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-                self._end(unfinished[0], f"{KILLED} with {how}")
+                why = f"{KILLED} with {how}"
+                if code == -signal.SIGKILL and oom_kills() > kills:
+                    why = usage.out_of_memory()
+                self._end(unfinished[0], why)
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
     def _run(
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> int:
-        """The exit code of a process that does ``todos``; negative if it died of a signal."""
+    ) -> tuple[int, Usage]:
+        """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         for todo in todos:
             say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
@@ -179,6 +189,7 @@ class Supervisor:
             self.child, self.doing = 0, []
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
@@ -186,7 +197,7 @@ class Supervisor:
                 add_attempt(todos[0].directory, {"job_id": todos[0].job_id, **usage.record()})
             except Exception as error:  # a full disk; somebody's record that is none
                 say(f"run {todos[0].number}: what it used is not recorded: {error}")
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(
         self, do: Callable[[Todo], int], todos: list[Todo],
@@ -209,15 +220,17 @@ class Supervisor:
                 code = code or this
         except SystemExit as end:
             code = end.code  # type: ignore[assignment]
-        if code == STOPPED:  # no thread that the task left behind may hold up the requeueing
+        if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
             with suppress(OSError):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            os._exit(STOPPED)
+                learned.write("\n".join(set(sys.modules) - known).encode())
+                learned.flush()
+            with suppress(Exception):
+                threading._shutdown()  # type: ignore[attr-defined]
+                atexit._run_exitfuncs()
         with suppress(OSError):
-            learned.write("\n".join(set(sys.modules) - known).encode())
-            learned.flush()
-        sys.exit(code)
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)  # to take the interpreter down takes as long as a short run
 
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
@@ -277,11 +290,21 @@ class Supervisor:
         word = ("timeout" if late else "warned") if warned else "stopped"
         try:
             with self._word("stopped").open("a") as file:
-                print(word, file=file)
+                print(word, *self._steps(), file=file)
         except OSError as error:
             say(f"{error}")
             return STOPPED
         return 0
+
+    def _steps(self) -> list[int]:
+        """How many steps the runs of the job have come to, all together, if any of them says so."""
+        found = [
+            metrics.newest_step(todo.directory) if saved is None else saved
+            for todo in self.todo_of_job
+            for saved in [checkpoints.newest_step(todo.directory)]
+        ]
+        known = [step for step in found if step is not None]
+        return [sum(known)] if known else []
 
     def _end(self, todo: Todo, error: str) -> None:
         """Record why a run is over that could not do so itself."""

@@ -70,6 +70,13 @@ class Usage:
         except (OSError, ValueError, subprocess.SubprocessError):
             self._ask_gpus = False
 
+    def out_of_memory(self) -> str:
+        """Why the kernel has killed it, in words that begin with Slurm's."""
+        mem = self._asked.get("memory_mb")
+        limit = f" of the {mem} MB that its job asked for" if mem else ""
+        had = f"{self._peak / MIB:.0f} MB{limit} on this node"
+        return f"OUT_OF_MEMORY: the kernel ended the run, which had {had}"
+
     def record(self) -> dict[str, Any]:
         """As an attempt in `run.json`: times in seconds, memory in MiB, which Slurm calls megabytes."""
         used: dict[str, Any] = {
@@ -84,6 +91,25 @@ class Usage:
             used["peak_gpu_memory_mb"] = max(memory for memory, _ in looks)
             used["gpu_percent"] = round(sum(busy for _, busy in looks) / len(looks), 1)
         return used
+
+
+def oom_kills() -> int:
+    """How many processes of this one's control group the kernel has killed for want of memory, in version 1 or 2
+    of control groups; 0 where it does not say."""
+    root = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, kinds, group = line.split(":", 2)
+            if "memory" in kinds.split(",") or not kinds:
+                path = (
+                    f"memory{group}/memory.oom_control" if kinds else f"{group[1:]}/memory.events"
+                )
+                with suppress(OSError):
+                    if found := re.search(
+                        r"^oom_kill (\d+)", (root / path).read_text(), re.MULTILINE
+                    ):
+                        return int(found[1])
+    return 0
 
 
 def add_attempt(run: Path, attempt: Mapping[str, Any]) -> None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from submitit import JobEnvironment
 
 from .. import _ranks as ranks
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
-from .submission import Work, result_path, write_result
+from .submission import Work, log_path, result_path, write_result
 
 # Set where Slurm itself gives each rank GPUs of its own.
 GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
@@ -59,6 +60,18 @@ class Todo:
         """Whether it has completed or failed."""
         return self.result(True).exists() or self.result(False).exists()
 
+    def blame(self, error: str) -> None:
+        """Record the ``error`` of another rank than the first one, which may only learn that its peer is gone."""
+        from .. import _records as records
+
+        if self.rank > 0:
+            log = log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
+            own = os.path.relpath(log, self.directory.parent)
+            with suppress(OSError):
+                records.record_end(
+                    self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
+                )
+
     def end(self, error: str, state: str = "") -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         from .. import _records as records
@@ -78,21 +91,33 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo], int]:
-    """Load what the runs need; return the function that does one, whose exit code is 0, 1 if it failed, or
-    STOPPED if it is to be done later.
+def prepare(
+    work: Work, payload: bytes, job: JobEnvironment
+) -> tuple[Callable[[Todo], None], Callable[[Todo], int]]:
+    """Load what the runs need; return a function that composes the config of one ahead, for processes that are
+    forked then, and the function that does one, whose exit code is 0, 1 if it failed, or STOPPED if it is to be
+    done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
     """
     signals.supervised = True
+    signals.warning_s = work.signal_delay_s
     if work.shared:
         _take_share(job)
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobStatus, setup_globals
 
     from .. import _records as records
-    from .._hydra import Composer, add_callback, read_copies, run, share_config_store, value_of
+    from .._hydra import (
+        Composer,
+        add_callback,
+        read_copies,
+        run,
+        share_config_store,
+        to_yaml,
+        value_of,
+    )
     from .._recording import RecordCallback
 
     share_config_store()
@@ -107,6 +132,10 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
         read_copies(context.config_loader, *map(Path, work.source))
     composer = Composer(context.config_loader, sweep)
     add_callback(context, RecordCallback())
+    # What is cached here is so for all processes that are forked from this one.
+    records.library_version()
+    to_yaml(OmegaConf.create({"parsed": "${text}", "text": "a/b"}))
+    str(OmegaConf.create({"parsed": "${text}/c", "text": "a/b"}).parsed)
     gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
     def stoppable(config: Any) -> Any:
@@ -115,10 +144,17 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
         with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
             return task_function(config)
 
+    ahead: dict[int, DictConfig] = {}
+
+    def compose(todo: Todo) -> None:
+        ahead.clear()
+        with suppress(Exception):  # which the run raises again, and records
+            ahead[todo.number] = composer.compose(todo.overrides)
+
     def do(todo: Todo) -> int:
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
-                config = composer.compose(todo.overrides)
+                config = ahead.get(todo.number) or composer.compose(todo.overrides)
                 if signals.unheard and not signals.is_ignoring(config):
                     return signals.STOPPED
                 returned = run(config, stoppable, context, todo.job_id, todo.number)
@@ -126,6 +162,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
+                    todo.blame(error)
                 if work.ranks > 1 and not work.shared and not ranks.asked:
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 write_result(todo.folder, todo.number, todo.rank, returned, error)
@@ -134,7 +171,7 @@ def prepare(work: Work, payload: bytes, job: JobEnvironment) -> Callable[[Todo],
                 return 1
         return int(bool(error))
 
-    return do
+    return compose, do
 
 
 def fail(todo: Todo) -> None:

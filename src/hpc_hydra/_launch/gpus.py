@@ -3,6 +3,8 @@
 
 import re
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -29,6 +31,13 @@ with warnings.catch_warnings():  # of 2.4, where it is called as an older thing 
     warnings.simplefilter("ignore", UserWarning)
     OmegaConf.register_new_resolver("hpc.times", times, replace=True)
     OmegaConf.register_new_resolver("hpc.share", share, replace=True)
+
+
+def asks_for_gpus(parameters: Mapping[str, Any]) -> bool:
+    """Whether a launcher with these ``parameters`` does."""
+    options = {**parameters, **(parameters["additional_parameters"] or {})}
+    numbers = ("gpus", "gpus_per_node", "gpus_per_task", "ntasks_per_gpu")
+    return "gpu" in str(options.get("gres")) or any(options.get(each) for each in numbers)
 
 
 def with_gpus(text: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import submitit
 
 from .. import _squeue as squeue
+from .._commands import answer
 from .._paths import repository_of
 from .._source import Source
 from .refusal import Refused
@@ -156,19 +157,14 @@ def guarded(
 
 def job_of(script: Path) -> tuple[bool, str | None]:
     """Whether Slurm answers, and the id of the job that it took with this ``script``, if it did."""
-    answer = squeue.ask(f"--user={os.geteuid()}", "--states=all", "--format=%F %o")
-    pairs = (line.partition(" ") for line in (answer or "").splitlines())
+    queue = squeue.ask(f"--user={os.geteuid()}", "--states=all", "--format=%F %o")
+    pairs = (line.partition(" ") for line in (queue or "").splitlines())
     jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
-    return answer is not None, jobs[0] if jobs else None
+    return queue is not None, jobs[0] if jobs else None
 
 
 def max_jobs_per_array() -> int:
     """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
-    try:
-        answer = subprocess.run(
-            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        answer = ""
-    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
+    config = answer("scontrol", "show", "config") or ""
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
     return max(int(size[1]) - 1 if size else 1000, 1)

@@ -4,6 +4,7 @@ hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last e
 hpc_job=$hpc_folder/$hpc_id
 hpc_begun=
 rm -f "$hpc_job"_ended "$hpc_job"_stopped "$hpc_job"_run_*_taken
+echo "${SLURM_RESTART_COUNT:-0}" >"$hpc_job"_attempt || true
 refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
 on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
 trap 'at_end $?' EXIT
@@ -16,6 +17,8 @@ test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || o
 at_end() {
     trap - EXIT
     set +eu
+    newest=$(cat "$hpc_job"_attempt 2>/dev/null) # higher where Slurm lost this node and started the job elsewhere
+    test "$newest" != superseded && test "${newest:-0}" -le "${SLURM_RESTART_COUNT:-0}" || exit "$1"
     test -n "$hpc_begun" || refuse "the setup commands ended the job"
     tried= warned= stopped= refused=0
     case $1 in
@@ -43,7 +46,7 @@ at_end() {
         esac
         test -z "$fate" || test -z "$tried" || refused=$((refused + 1))
         test $refused -lt 2 || refuse "not requeued: $answer"
-        test -n "$tried" || count_timeouts
+        test -n "$tried" || is_worth_it
         tried=yes
         answer=$(timeout 60 scontrol requeue "$hpc_id" 2>&1) && exit 75
         echo "not requeued: $answer; trying again" >&2
@@ -67,8 +70,15 @@ END
     esac
 }
 
-count_timeouts() {
-    grep -q timeout "$hpc_job"_stopped || return
+# Time was over as often as is allowed, or once without any progress: ranks say how many steps they know of.
+is_worth_it() {
+    steps=$(sed -n 's/^timeout //p' "$hpc_job"_stopped | sort -n | tail -n 1)
+    before=$(cat "$hpc_job"_steps 2>/dev/null)
+    rm -f "$hpc_job"_steps # after a stop for another reason there is nothing to compare with
+    grep -q timeout "$hpc_job"_stopped || return 0
+    test -z "$steps" || echo "$steps" >"$hpc_job"_steps || true
+    test -z "$steps" || test "$steps" -gt "${before:--1}" ||
+        refuse "TIMEOUT: no step further than when time was over before (hydra.launcher.timeout_min, or checkpoints more often)"
     timeouts=$(($(cat "$hpc_job"_timeouts 2>/dev/null || echo 0) + 1))
     echo $timeouts >"$hpc_job"_timeouts
     test $timeouts -le "$hpc_max_num_timeout" ||

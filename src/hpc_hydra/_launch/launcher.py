@@ -14,9 +14,8 @@ import shlex
 import signal
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +25,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
 from omegaconf import OmegaConf
 
+from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
-from .._job.submission import KILLED, Result, Run, Work, log_path, result_path, write_result
+from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
 from .._overrides import typed_overrides
 from .._recording import (
     LauncherError,
@@ -111,6 +111,8 @@ class Launcher(stock.BaseSubmititLauncher):
             with locked(self.folder / "lock"):
                 if left := self._take_over(runs):
                     self._submit(left, runs)
+                if (self.directory / records.SUBMITTED).exists():
+                    self._record(runs)
         except BlockingIOError as error:
             raise LauncherError(
                 f"another command is submitting the runs of {self.directory}: repeat this in a moment"
@@ -121,8 +123,8 @@ class Launcher(stock.BaseSubmititLauncher):
         assert self.config is not None
         overrides = typed_overrides(self.config)
         may_change = self.params["may_change"] or ()
-        refuse_another_sweep(self.directory, overrides, map(asdict, runs), may_change)
-        sweep = records.read(self.directory / records.SWEEP)
+        refuse_another_sweep(self.directory, overrides, map(vars, runs), may_change)
+        sweep = records.read_sweep(self.directory)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
         changed: set[int] = set()
         for run in runs:
@@ -162,16 +164,23 @@ class Launcher(stock.BaseSubmititLauncher):
                     f"them, or hpc cancel {shlex.quote(str(self.directory))}"
                 )
             left = [run for run in left if run.job_id not in under_way]
+        results = any(
+            name.startswith("run_") for name in there
+        )  # perhaps of a sweep without a record
         for run in left:
             directory = self.directory / str(run.number)
             if redo and directory.exists():
                 directory.replace(records.claim(self.directory / "earlier" / str(run.number)))
             elif run.number in changed:
                 records.reopen(directory)
-        for run in left:
+            if run.number not in recorded and not results:
+                continue
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
+            # Slurm may have lost a node on which the job goes on.
+            if (word := self.folder / f"{run.job_id}_attempt").name in there:
+                word.write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
@@ -201,12 +210,12 @@ class Launcher(stock.BaseSubmititLauncher):
 
     @abstractmethod
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
-        """Submit jobs for the runs that are ``left``, and record ``runs``."""
+        """Submit jobs for the runs that are ``left`` of ``runs``, and assign these to them."""
 
     def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
         assert self.config is not None
         overrides = typed_overrides(self.config)
-        rows = map(asdict, runs)
+        rows = map(vars, runs)
         records.record_sweep(self.directory, self._EXECUTOR, overrides, rows, submission)
 
     @staticmethod
@@ -250,7 +259,6 @@ class Launcher(stock.BaseSubmititLauncher):
         self._record(runs, submission)
         work = Work(
             sweep_dir=str(self.directory),
-            jobs=[[(run.number, run.overrides) for run in job] for job in jobs],
             shared=shared,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
@@ -262,26 +270,35 @@ class Launcher(stock.BaseSubmititLauncher):
             **parameters,
         )
         common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())
-        work.write(path, cloudpickle.dumps(common))
+        todo = ([(run.number, run.overrides) for run in job] for job in jobs)
+        work.write(path, cloudpickle.dumps(common), todo)
         return path
 
     def _python_path(self) -> str:
         before = os.environ.get("PYTHONPATH")
         return os.pathsep.join(str(path) for path in (self._copy, before) if path)
 
-    def _assign(self, job: list[Run], job_id: str, shared: bool, ranks: int) -> None:
-        alone = len(job) == 1 and not shared
-        for run in job:
-            path = log_path(self.folder, job_id, run.number, 0, alone)
-            run.job_id, run.ranks = job_id, 1 if shared else ranks
-            run.log = os.path.relpath(path, self.directory)
+    def _assign(self, jobs: Mapping[str, list[Run]], shared: bool, ranks: int) -> None:
+        """Note which runs the ``jobs``, by id, are to do."""
+        folder = os.path.relpath(self.folder, self.directory)
+        for job_id, job in jobs.items():
+            alone = len(job) == 1 and not shared
+            for run in job:
+                run.job_id, run.ranks = job_id, 1 if shared else ranks
+                run.log = f"{folder}/{log_name(job_id, run.number, 0, alone)}"
+        records.note_jobs(self.directory, (vars(run) for job in jobs.values() for run in job))
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
-        from .waiting import View, Watch, wait
+    def _watch(self, runs: list[Run]) -> Watch:
+        from .waiting import Watch
 
-        watch = Watch(runs, self.folder)
+        return Watch(runs, self.folder)
+
+    def _wait(self, runs: list[Run]) -> list[Result]:
+        from .waiting import View, wait
+
+        watch = self._watch(runs)
         try:
             with View(len(runs)) as view:
                 wait(watch, view, self._end_of, self._give_up)

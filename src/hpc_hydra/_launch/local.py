@@ -62,8 +62,7 @@ class LocalLauncher(Launcher):
                         timeout_min=self.params["timeout_min"],
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
-                self._assign(job, str(process.pid), False, ranks)
-                self._record(runs)
+                self._assign({str(process.pid): job}, False, ranks)
         finally:
             signal.signal(signal.SIGINT, before)
         # Until it is asked; the last answer is about the batch before.

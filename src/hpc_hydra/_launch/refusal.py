@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import re
-import subprocess
+
+from .._commands import answer
 
 
 class Refused(Exception):
@@ -57,8 +58,4 @@ def _sacctmgr(*what: str) -> list[str]:
 
 
 def _ask(*command: str) -> list[str]:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.split()
+    return (answer(*command) or "").split()

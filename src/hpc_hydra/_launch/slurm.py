@@ -18,15 +18,16 @@ from omegaconf import DictConfig, OmegaConf
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._files import open_own
-from .._job.submission import Result, Run, Work
+from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
+from .gpus import asks_for_gpus
 from .launcher import Launcher
 from .refusal import Refused, remedy
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
+    from .waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,6 @@ OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
     "only_runs", "redo", "may_change",
 )  # fmt: skip
-OF_GPUS = re.compile(
-    r"'gres': '[^']*gpu|'(gpus|gpus_per_node|gpus_per_task|ntasks_per_gpu)': (?!None)"
-)
 
 
 class SlurmLauncher(Launcher):
@@ -95,7 +93,7 @@ class SlurmLauncher(Launcher):
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        asked = OF_GPUS.search(repr(parameters)) or not together
+        asked = asks_for_gpus(parameters) or not together
         if self.params["gpus"] is not None and not asked:
             raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
@@ -159,16 +157,14 @@ class SlurmLauncher(Launcher):
             except Refused as refusal:
                 self._on_refusal(refusal, runs)
                 return
-            self._note(jobs[first:end], job_id, per_job > 1, ranks, runs, script)
+            self._note(jobs[first:end], job_id, per_job > 1, ranks, script)
 
     def _note(
-        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, runs: list[Run],
-        script: Path,
-    ) -> None:  # fmt: skip
+        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, script: Path
+    ) -> None:
         """Record that ``jobs`` are the elements of array ``job_id``."""
-        for element, job in enumerate(jobs):
-            self._assign(job, f"{job_id}_{element}", shared, ranks)
-        self._record(runs)
+        numbered = {f"{job_id}_{element}": job for element, job in enumerate(jobs)}
+        self._assign(numbered, shared, ranks)
         script.rename(self.folder / f"{job_id}_submission.sh")
         log.info("submitted as Slurm job %s", job_id)
 
@@ -185,13 +181,12 @@ class SlurmLauncher(Launcher):
                 script.unlink()
                 continue
             name, _, elements = script.stem[1:].rpartition("_")
-            with open_own(self.folder / f"{name}.pkl") as file:
-                work = Work.read(file)
             first, end = map(int, elements.split("-"))
-            if any(number not in numbered for job in work.jobs[first:end] for number, _ in job):
+            work, numbers = Work.numbers(self.folder / f"{name}.pkl", first, end)
+            if any(number not in numbered for job in numbers for number in job):
                 continue  # of another batch of the sweeper
-            jobs = [[numbered[number] for number, _ in job] for job in work.jobs]
-            self._note(jobs[first:end], job_id, work.shared, work.ranks, runs, script)
+            jobs = [[numbered[number] for number in job] for job in numbers]
+            self._note(jobs, job_id, work.shared, work.ranks, script)
 
     def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
         submitted = sum(run.job_id is not None for run in runs)
@@ -213,11 +208,11 @@ class SlurmLauncher(Launcher):
             job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
         }
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
-        from .waiting import Queue
+    def _watch(self, runs: list[Run]) -> Watch:
+        from .waiting import Queue, Watch
 
         self._queue = Queue()
-        return super()._wait(runs)
+        return Watch(runs, self.folder, self._queue.pending_at)
 
     def _end_of(self, job_id: str) -> str | None:
         return self._queue.end_of(job_id)

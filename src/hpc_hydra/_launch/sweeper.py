@@ -29,10 +29,10 @@ class QuickCheck:
             add with a + to parameters that know nothing of it.
         """
         composer = Composer(self.hydra_context.config_loader, self.config)
-        seen = set()
+        seen: set[tuple[str, ...]] = {()}
         for overrides in batch:
             composer.check(overrides)
-            added = tuple(override for override in overrides if override.startswith("+"))
+            added = tuple([override for override in overrides if override.startswith("+")])
             if added not in seen:
                 seen.add(added)
                 refuse_unknown(added, composer.compose(overrides))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .. import _squeue as squeue
-from .._job.submission import Result, Run, result_path
+from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +22,15 @@ QUEUE_EVERY_S = 30
 class Watch:
     """Learns from the names of files in the folder of jobs which runs have begun and which are over."""
 
-    def __init__(self, runs: Iterable[Run], folder: Path) -> None:
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        folder: Path,
+        pending_at: Callable[[str], float] = lambda job_id: 0,
+    ) -> None:
+        """``pending_at``: when it was last known that a job waits to begin; 0 if that is not so."""
         self.folder = folder
+        self.pending_at = pending_at
         self.open = {run.number: run for run in runs if run.job_id}
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
@@ -57,7 +64,7 @@ class Watch:
             if all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
                 error = ""
-                if not all(completed in there for completed, _ in self._names[number]):
+                if self._blame(run, self.results[number]):
                     try:
                         error = Result(run.overrides, self.results[number]).error
                     except Exception as unreadable:
@@ -66,14 +73,24 @@ class Watch:
             elif f"{run.job_id}_ended" in there:
                 failed = [self.folder / name for _, name in self._names[number] if name in there]
                 self.ended[number] = (
-                    Result(run.overrides, failed[:1]).error
-                    if failed
+                    Result(run.overrides, failed).error
+                    if self._blame(run, failed)
                     else (self.folder / f"{run.job_id}_ended").read_text().strip()
                 )
             elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
                 self.running.discard(number)
-            elif (run.log or "").rpartition("/")[2] in there:
-                self.running.add(number)
+            elif (log_file := (run.log or "").rpartition("/")[2]) in there:
+                # After a kill Slurm requeues jobs without a word in a file.
+                at = self.pending_at(str(run.job_id))
+                waits = at and (self.folder / log_file).stat().st_mtime < at
+                (self.running.discard if waits else self.running.add)(number)
+
+    def _blame(self, run: Run, results: Sequence[Path]) -> bool:
+        """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""
+        first = failed_first(results)
+        if first and run.log:
+            run.log = log_of_rank(run.log, int(first.stem.split("_")[2]))
+        return first is not None
 
     def explained(self, run: Run, end: str) -> str:
         """Slurm's word for the ``end`` of a job, and the last one in its log."""
@@ -88,7 +105,13 @@ class Queue:
 
     def __init__(self) -> None:
         self._asked = time.monotonic()
+        self._answered = 0.0  # by the clock that files have their times from
         self._answers: list[dict[str, str]] = []
+
+    def pending_at(self, job_id: str) -> float:
+        """When Slurm last said that the job waits to begin; 0 if it does not say so."""
+        waits = self._answers and self._answers[-1].get(job_id) == "PENDING"
+        return self._answered if waits else 0
 
     def end_of(self, job_id: str) -> str | None:
         """Slurm's word for the end of the job, None if it goes on.
@@ -97,6 +120,7 @@ class Queue:
         system takes its time to show the result of a job that has just ended.
         """
         if time.monotonic() - self._asked > QUEUE_EVERY_S:
+            self._answered = time.time()
             answer = squeue.states()
             # An outage of Slurm ends no sweep.
             self._answers = [] if answer is None else [*self._answers[-1:], answer]

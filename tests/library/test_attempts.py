@@ -1,0 +1,45 @@
+"""Two attempts at a job that Slurm has started twice: the older one writes nothing any more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from hpc_hydra import _attempt, checkpoints, log_metrics
+_attempt.file = Path("12_0_attempt")
+match sys.argv[1]:
+    case "checkpoint": checkpoints.save(Path(), 1, "state")
+    case "metrics": log_metrics({"loss": 1}, 1, ".")
+print("written")
+"""
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "metrics"])
+@pytest.mark.parametrize(
+    ("newest", "own", "written"),
+    [
+        ("2", "1", False),
+        ("superseded", "1", False),
+        ("1", "1", True),
+        ("0", "1", True),  # a network file system may show what it was
+        ("", "1", True),  # the disk was full
+        (None, "0", True),  # a job of the version before
+    ],
+)
+def test_who_may_write(
+    newest: str | None, own: str, written: bool, what: str, tmp_path: Path
+) -> None:
+    if newest is not None:
+        (tmp_path / "12_0_attempt").write_text(newest)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, what], cwd=tmp_path, env={"SLURM_RESTART_COUNT": own},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    files = {path.name for path in tmp_path.iterdir()} - {"12_0_attempt"}
+    assert done.returncode == (0 if written else 1), done.stderr
+    assert ("written" in done.stdout) == written == any(not name.startswith(".") for name in files)
+    assert ("this attempt ends" in done.stderr) != written
