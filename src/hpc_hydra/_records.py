@@ -26,6 +26,7 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
+CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
@@ -116,6 +117,7 @@ def record_sweep(
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
     rows = _replaced(sweep.pop("runs"), runs)
+    sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
     head = _text({**sweep, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
@@ -210,11 +212,29 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
         attempts[-1] |= {"state": state, "end": now(), **used}
 
 
+def reopen(directory: Path) -> None:
+    """Let a run go on that is over, with other overrides; what it came to until now stays in `before`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if record := read(directory / RUN):
+        kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
+        was = {"before": [*record.get("before", []), kept]}
+        new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
+        write(directory / RUN, {**record, **new, **was})
+
+
 def explain(directory: Path, end: str) -> None:
     """Add to the error in `run.json` how Slurm says that the job ended."""
     record = read(directory / RUN)
     state = state_of(end) if record.get("state") != "COMPLETED" else "COMPLETED"
     write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
+
+
+def cancelled_path(folder: Path, number: int) -> Path:
+    """The file in the folder of jobs that says that run ``number``, one of several of its job, is to end."""
+    return folder / f"run_{number}_cancelled"
 
 
 def state_of(end: str) -> str:
@@ -278,6 +298,10 @@ def states(
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
+    if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
+        for run in going_on:
+            if run["state"] != "STOPPED" and not _lives(directory, run):
+                run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
         if queue is None or foreign_owner(owner):
@@ -287,6 +311,17 @@ def states(
         for run in going_on:
             _add_from_queue(run, queue.get(run["job_id"]))
     return runs
+
+
+def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
+    """Whether the process that does a run on this machine goes on, as far as that can be known."""
+    if not run["log"] or not Path("/proc/self").exists():
+        return True
+    try:
+        command = Path("/proc", run["job_id"], "cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
 
 
 def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
@@ -300,6 +335,11 @@ def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
         run |= {"state": state, "reason": job.reason, "expected": job.start}
     elif job.state == "SUSPENDED":
         run["state"] = job.state
+
+
+def key_of(override: str) -> str:
+    """What it is about: ``++model.lr=0.1`` model.lr."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def hydras_own(override: str) -> bool:

@@ -86,8 +86,10 @@ def test_the_table_shows_runs_in_every_state(
         "local",
         [],
         [
-            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
-            for number, own in enumerate(overrides)
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": log}
+            for number, (own, log) in enumerate(
+                zip(overrides, ("jobs/0", "jobs/1", None), strict=True)
+            )
         ],
     )
     (tmp_path / "0").mkdir()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import typer
 
+from .cancel import cancel
 from .logs import logs
 from .ls import ls
 from .plot import EXAMPLES as PLOT
 from .plot import plot
 from .report import EXAMPLES as REPORT
 from .report import report
+from .rerun import rerun
 from .results import EXAMPLES as RESULTS
 from .results import results
+from .retry import retry
 from .show import show
 from .status import status
 
@@ -34,7 +37,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show):
+for command in (ls, status, logs, show, retry, cancel, rerun):
     app.command()(command)
 app.command(epilog=RESULTS)(results)
 app.command(epilog=PLOT)(plot)
