@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 
-from ._records import shown, states
+from ._records import newest_sweep, shown, states
 
 COLORS = {
     "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "OUT_OF_MEMORY": "red",
@@ -56,3 +57,6 @@ def print_table(directory: Path, rows: int = 100) -> None:
     counts = Counter(run["state"].lower() for run in runs)
     print(f"{len(runs)} runs:", ", ".join(f"{counts[state]} {state}" for state in counts))
     print(f"outputs: {directory}")
+    if sys.stdout.isatty() and any(run["state"] == "COMPLETED" for run in runs):
+        name = "" if directory == newest_sweep() else f" {shlex.quote(str(directory))}"
+        print(f"next: hpc results{name} --best 10\n      hpc report{name}")
