@@ -55,7 +55,7 @@ cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	@$(CLUSTER) start
 
-# The README's picture, from the sweep of the last demo.
+# The README's pictures, from the sweep of the last demo.
 picture:
 	$(ENV)/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
 

@@ -41,20 +41,24 @@ def advice(records: Iterable[Mapping[str, Any]]) -> list[str]:
             kinds.setdefault(kind, []).append(each)
     lines = []
     for (mem_mib, cpus, ranks), runs in kinds.items():
-        memory_gb, peak_gb = (
-            mem_mib / 1024,
-            max(run["used_memory_mib"] for run in runs) * ranks / 1024,
-        )
+        peak_mib = max(run["used_memory_mib"] for run in runs) * ranks
         busiest = max(run["used_cpus"] or 0 for run in runs)
-        enough_gb, enough_cpus = math.ceil(peak_gb * ROOM), max(math.ceil(busiest - 0.1), 1)
+        enough_gb, enough_cpus = math.ceil(peak_mib * ROOM / 1024), max(math.ceil(busiest - 0.1), 1)
         would_do = []
-        if enough_gb < 0.75 * memory_gb or memory_gb < 1.05 * peak_gb:
+        if enough_gb * 1024 < 0.75 * mem_mib or mem_mib < 1.05 * peak_mib:
             would_do.append(f"mem={enough_gb}G")
         if enough_cpus < cpus:
             would_do.append(f"cpus-per-task={enough_cpus}")
         if would_do:
             lines.append(
-                f"asked {memory_gb:.3g} GB and {cpus} CPUs{' per task' if ranks > 1 else ''}, used at most "
-                f"{peak_gb:.2g} GB and {busiest:.2g}: {' '.join(would_do)} would do"
+                f"asked {size(mem_mib)} and {cpus} CPU{'s' * (cpus > 1)}{' per task' * (ranks > 1)}, used at most "
+                f"{size(peak_mib)} and {busiest:.3g}: {' '.join(would_do)} would do"
             )
     return lines
+
+
+def size(mib: float) -> str:
+    """In the unit that a reader would choose."""
+    if mib < 1000:
+        return f"{mib:.0f} MB"
+    return f"{mib / 1024:.{0 if mib >= 10240 or mib % 1024 == 0 else 1}f} GB"

@@ -296,6 +296,12 @@ def shown(value: Value) -> str:
     return str(value)
 
 
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether it has a mean; a truth has not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -168,9 +168,8 @@ def _cell(row: Row, name: str, shared: str) -> str:
     value = row.get(name)
     if name == "sweep":
         return os.path.relpath(str(value), shared)
-    if name == "duration_s" and isinstance(value, (int, float)):
-        minutes, seconds = divmod(round(value), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+    if name == "duration_s" and results_.is_number(value):
+        return results_.clock(value)
     spread = row.get(f"{name}.std")
     if isinstance(value, (int, float)) and isinstance(spread, float):
         return with_spread(value, spread)

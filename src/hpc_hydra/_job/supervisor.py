@@ -304,7 +304,7 @@ class Supervisor:
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str, used: dict[str, float]) -> None:
+    def _end(self, todo: Todo, error: str, used: dict[str, float] | None = None) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:

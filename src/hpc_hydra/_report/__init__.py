@@ -10,19 +10,20 @@ import os
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from .. import _records as records
-from .._advice import advice, used
+from .._advice import advice, size, used
 from .._metrics import read_metrics
 from .._results import (
     Row,
     Run,
     Table,
     Value,
+    clock,
     is_number,
     last_and_best,
     lower_is_better,
@@ -68,7 +69,7 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     table.columns = [*(name for name in table.columns if name not in added), *added]
     sweeps = list(dict.fromkeys(run.sweep for run in runs))
     parts = {
-        "title": escape(", ".join(sweep.name for sweep in sweeps)),
+        "title": escape(", ".join("/".join(sweep.parts[-2:]) for sweep in sweeps)),
         "summary": _summary(runs, table),
         "provenance": "".join(_provenance(sweep, diff) for sweep in sweeps),
         "table": _runs(table),
@@ -102,7 +103,7 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
             how = "lowest" if lowest else "highest"
             facts[f"{how} {name}"] = f"{shown(row.get(name))}: run {row['run']}, {what}"
     if seconds := sum(run.duration_s or 0 for run in runs):
-        facts["time of all runs"] = f"{seconds / 3600:.3g} h"
+        facts["time of all runs"] = clock(seconds)
     if table.constant:
         facts["the same in all"] = " ".join(f"{name}={shown(each)}" for name, each in table.constant.items())  # fmt: skip
     facts["report"] = f"{records.now()}, hpc-hydra {records.library_version()}"
@@ -187,48 +188,42 @@ def _resources(runs: Sequence[Run]) -> str:
     """A line for each kind of job."""
     kinds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        if run.record.get("attempts"):
-            each = used(run.record)
+        each = used(run.record)
+        if each["used_memory_mib"]:
             kind = each["asked_memory_mib"], each["asked_cpus"], each["asked_gpus"]
             kinds.setdefault(kind, []).append(each)
     if not kinds:
         return "<p>What the runs used was not recorded.</p>"
-    heads = ("runs", "asked memory", "used", "asked CPUs", "used", "asked GPUs", "GPU memory used", "GPUs busy")  # fmt: skip
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "asked memory": ("asked_memory_mib", size), "used": ("used_memory_mib", size),
+        "asked CPUs": ("asked_cpus", shown), "used CPUs": ("used_cpus", shown),
+        "asked GPUs": ("asked_gpus", shown), "used GPU memory": ("used_gpu_memory_mib", size),
+        "GPUs busy": ("gpu_percent", "{:.0f} %".format),
+    }  # fmt: skip
+    every = [each for of_kind in kinds.values() for each in of_kind]
+    there = {head: column for head, column in columns.items() if any(each[column[0]] is not None for each in every)}  # fmt: skip
     lines = []
-    for (memory_mib, cpus, gpus), each_run in kinds.items():
-        cells = (
-            str(len(each_run)),
-            _gigabytes([memory_mib]), _gigabytes([each["used_memory_mib"] for each in each_run]),
-            shown(cpus), _range([each["used_cpus"] for each in each_run]),
-            shown(gpus), _gigabytes([each["used_gpu_memory_mib"] for each in each_run]),
-            _range([each["gpu_percent"] for each in each_run], " %"),
-        )  # fmt: skip
+    for of_kind in kinds.values():
+        cells = [str(len(of_kind))]
+        for name, text in there.values():
+            known = [each[name] for each in of_kind if each[name] is not None]
+            range_ = dict.fromkeys(text(each) for each in (statistics.median(known), max(known))) if known else ()  # fmt: skip
+            cells.append(", ".join(range_))
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     said = "".join(f"<p><strong>{escape(line)}</strong></p>" for line in advice(run.record for run in runs))  # fmt: skip
-    head = "".join(f"<th>{each}</th>" for each in heads)
+    head = "".join(f"<th>{each}</th>" for each in ("runs", *there))
     return (
         f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        "<p>For each task rank: the median of the runs, and the highest.</p>"
+        "<p>For each task rank, on its node: the median of the runs, and the highest.</p>"
     )
-
-
-def _gigabytes(mebibytes: Iterable[float | None]) -> str:
-    return _range([each / 1024 for each in mebibytes if each is not None], " GB")
-
-
-def _range(values: Iterable[float | None], unit: str = "") -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return ""
-    middle, most = f"{statistics.median(known):.3g}", f"{max(known):.3g}"
-    return f"{middle}{unit}" if middle == most else f"{middle}{unit}, {most}{unit}"
 
 
 def _data(
     runs: Sequence[Run], table: Table, series: Sequence[Mapping[int, Mapping[str, float]]]
 ) -> dict[str, Any]:
     """What the charts show. Texts in it are escaped, since plotly takes some of HTML for its own."""
-    names = sorted({name for steps in series for values in steps.values() for name in values})
+    known = {name for steps in series for values in steps.values() for name in values}
+    names = sorted(known, key=lambda name: ("val" not in name and "test" not in name, name))
     at_most = min(max(POINTS // len(runs), 20), MOST_POINTS)
     several = "sweep" in table.columns
     labels = []
