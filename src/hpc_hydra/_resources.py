@@ -11,6 +11,9 @@ from typing import Any
 
 MIB = 2**20
 
+#: How many ranks with runs of their own share the node, each of which looks alone.
+sharing = 1
+
 
 def used(usage: resource.struct_rusage, wall_s: float) -> dict[str, float]:
     """By the kernel's account of a process and of those that it has waited for: ``cpu_s`` of all together, and
@@ -33,10 +36,20 @@ def used_here(wall_s: float) -> dict[str, float]:
 
 
 def asked() -> dict[str, int]:
-    """On this node, by the Slurm job of this process: ``cpus``, ``mem_mib`` and ``gpus``, as far as it asked."""
+    """On this node, by the Slurm job of this process: ``cpus``, ``mem_mib`` and ``gpus``, as far as it asked, and
+    the ``tasks_per_node`` that share them, if there are several."""
     cpus, gpus = (_number(name) for name in ("SLURM_CPUS_ON_NODE", "SLURM_GPUS_ON_NODE"))
     mem = _number("SLURM_MEM_PER_NODE") or (_number("SLURM_MEM_PER_CPU") or 0) * (cpus or 1)
-    found = {"cpus": cpus, "mem_mib": mem, "gpus": gpus}
+    first = re.match(
+        r"\d+", os.environ.get("SLURM_TASKS_PER_NODE", "")
+    )  # `2(x3),1`: of the first node
+    tasks = max(int(first[0]) if first else 1, sharing)
+    found = {
+        "cpus": cpus,
+        "mem_mib": mem,
+        "gpus": gpus,
+        "tasks_per_node": tasks if tasks > 1 else 0,
+    }
     return {name: number for name, number in found.items() if number}
 
 

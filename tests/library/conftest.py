@@ -1,12 +1,13 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hpc_hydra import _signals as signals
+from hpc_hydra._command.app import app
 
 from .examples import zen_app as zen_example
 from .using import EXAMPLES, App
@@ -59,17 +60,32 @@ def no_signal_handler_left(default_term: None) -> Iterator[None]:
 @pytest.fixture
 def zen_app(tmp_path: Path) -> Iterator[App]:
     """A package with a hydra-zen store, presets and our callback."""
-    yield from _copy("zen_app", tmp_path / "folder" / "zen_app", "-m", "zen_app")
+    yield from copied("zen_app", tmp_path / "folder" / "zen_app", "-m", "zen_app")
 
 
 @pytest.fixture
 def yaml_app(tmp_path: Path) -> Iterator[App]:
     """A script with YAML files, of which two lines name what is ours."""
-    yield from _copy("yaml_app", tmp_path / "folder", "app.py", "--multirun")
+    yield from copied("yaml_app", tmp_path / "folder", "app.py", "--multirun")
 
 
-def _copy(name: str, to: Path, *start: str) -> Iterator[App]:
+def copied(name: str, to: Path, *start: str) -> Iterator[App]:
+    """A copy of an example in the folder ``to``."""
     shutil.copytree(EXAMPLES / name, to, ignore=shutil.ignore_patterns("__pycache__"))
     app = App(to if (to / "app.py").exists() else to.parent, *start)
     yield app
     app.end()
+
+
+@pytest.fixture
+def hpc(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Type the command `hpc`: what it prints, or, where it fails, what it complains of."""
+
+    def call(*arguments: str | Path, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            app([str(each) for each in arguments], prog_name="hpc")
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err
+        return out if code == 0 else err
+
+    return call

@@ -1,5 +1,4 @@
 import shutil
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from omegaconf import OmegaConf
 from hpc_hydra import RecordCallback
 from hpc_hydra import _records as records
 from hpc_hydra import _squeue as squeue
-from hpc_hydra.__main__ import main
+from hpc_hydra._command.app import app
 from hpc_hydra._files import write_atomically
 
 
@@ -79,7 +78,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
 
 
 def test_the_table_shows_runs_in_every_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overrides = [["+setup=hpc_gpu", f"lr=[{lr}]"] for lr in (1, 2, 3)]
     records.record_sweep(
@@ -87,8 +86,10 @@ def test_the_table_shows_runs_in_every_state(
         "local",
         [],
         [
-            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
-            for number, own in enumerate(overrides)
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": log}
+            for number, (own, log) in enumerate(
+                zip(overrides, ("jobs/0", "jobs/1", None), strict=True)
+            )
         ],
     )
     (tmp_path / "0").mkdir()
@@ -98,8 +99,7 @@ def test_the_table_shows_runs_in_every_state(
         tmp_path / "0" / records.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765}
     )
     records.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
-    monkeypatch.setattr(sys, "argv", ["hpc", "status", str(tmp_path)])
-    main()
+    app(["status", str(tmp_path)], standalone_mode=False)
     output = capsys.readouterr().out
     for text in ("lr=[1]", "0.9877", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
         assert text in output
@@ -121,15 +121,15 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
 ) -> None:
     """Of those that are still there."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(sys, "argv", ["hpc", "status"])
-    with pytest.raises(SystemExit, match="No sweep is known here"):
-        main()
+    with pytest.raises(SystemExit) as ended:
+        app(["status"])
+    assert ended.value.code == 2 and "No sweep is known here" in capsys.readouterr().err
     run = {"number": 0, "overrides": ["lr=1"], "job_id": "7_0", "log": None}
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()
         records.record_sweep(tmp_path / name, "local", [], [run])
     shutil.rmtree(tmp_path / "third")
-    main()
+    app(["status"], standalone_mode=False)
     assert f"outputs: {tmp_path}/second" in capsys.readouterr().out
 
 
@@ -140,6 +140,7 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
         ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
         ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
         ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
+        ({"7_0": "PENDING", "7_1": "PENDING"}, ["REQUEUED", "PENDING"]),
         ({}, ["LOST", "LOST"]),
         (None, ["RUNNING", "PENDING"]),
     ],
@@ -156,7 +157,10 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
     records.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
-    monkeypatch.setattr(squeue, "states", lambda uid: queue)
+    jobs = None
+    if queue is not None:
+        jobs = {job: squeue.Job(state, "", "", "") for job, state in queue.items()}
+    monkeypatch.setattr(squeue, "jobs", lambda uid: jobs)
     assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
 
@@ -168,11 +172,11 @@ def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
     records.record_sweep(tmp_path, "slurm", [], [run])
     asked: list[int] = []
 
-    def empty(uid: int) -> dict[str, str]:
+    def empty(uid: int) -> dict[str, squeue.Job]:
         asked.append(uid)
         return {}
 
-    monkeypatch.setattr(squeue, "states", empty)
+    monkeypatch.setattr(squeue, "jobs", empty)
     assert [run["state"] for run in records.states(tmp_path)] == ["LOST"]
     monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
     assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]

@@ -17,7 +17,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from submitit import JobEnvironment
 
+from .. import _attempt as attempt
 from .. import _ranks as ranks
+from .. import _resources as resources
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
 from .submission import Work, log_path, result_path, write_result
@@ -69,7 +71,13 @@ class Todo:
             own = os.path.relpath(log, self.directory.parent)
             with suppress(OSError):
                 records.record_end(
-                    self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
+                    self.directory,
+                    self.overrides,
+                    self.job_id,
+                    error,
+                    "FAILED",
+                    log=own,
+                    failed={"rank": self.rank, "attempt": attempt.number()},
                 )
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
@@ -196,7 +204,7 @@ def _take_share(job: JobEnvironment) -> None:
     are more than the GPUs. CPUs go by the affinity mask, where that is the job's and nobody else's.
     """
     here = -(-job.num_tasks // job.num_nodes)
-    place = job.local_rank % here
+    place, resources.sharing = job.local_rank % here, here
     if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
         for name in VISIBLE_GPUS:
             if devices := [device for device in os.environ.get(name, "").split(",") if device]:

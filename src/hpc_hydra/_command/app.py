@@ -1,0 +1,49 @@
+"""The commands of `hpc`, each in a file of its own.
+
+They start without Hydra, rich and pandas; what needs one of these imports it when it is called.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from .cancel import cancel
+from .logs import logs
+from .ls import ls
+from .plot import EXAMPLES as PLOT
+from .plot import plot
+from .report import EXAMPLES as REPORT
+from .report import report
+from .rerun import rerun
+from .results import EXAMPLES as RESULTS
+from .results import results
+from .retry import retry
+from .show import show
+from .status import status
+
+app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find, watch, repeat and clean up sweeps, from their records.",
+    epilog="A sweep is named by its directory, by a unique part of that, or by nothing: the newest.",
+)
+
+
+@app.callback()
+def _no_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        ls()
+
+
+for command in (ls, status, logs, show, retry, cancel, rerun):
+    app.command()(command)
+app.command(epilog=RESULTS)(results)
+app.command(epilog=PLOT)(plot)
+app.command(epilog=REPORT)(report)
+
+
+def main() -> None:
+    """Entry point of ``hpc`` and of ``python -m hpc_hydra``."""
+    app(prog_name="hpc")

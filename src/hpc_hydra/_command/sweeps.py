@@ -1,0 +1,139 @@
+"""Which sweep is meant, and which run of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+
+from .. import _records as records
+
+SWEEP = typer.Argument(
+    metavar="SWEEP",
+    help="Its directory, or a part of it that is unique; by default your newest sweep.",
+    show_default=False,
+)
+JSON = typer.Option("--json", help="For programs.")
+YES = typer.Option("--yes", "-y", help="Do it without asking.")
+RUN = typer.Argument(
+    metavar="[SWEEP] RUN", help="The number of a run, after its sweep if that is not your newest."
+)
+RUNS = typer.Option("--run", metavar="N", help="Only this run; several: --run 3 --run 5.")
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """End the command with ``message``; 2 is for what cannot be done as it was typed."""
+    print(message, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def known() -> list[Path]:
+    """The user's sweeps that are still there, the newest first."""
+    try:
+        lines = records.index().read_text().splitlines()
+    except (OSError, RuntimeError):
+        lines = []
+    directories = dict.fromkeys(Path(line) for line in reversed(lines))
+    return [each for each in directories if (each / records.SWEEP).exists()]
+
+
+def named(text: str | None) -> Path:
+    """The directory of the sweep that ``text`` names: itself, or a unique part of that of a sweep of the
+    user's. Without a name, the newest one. A run alone is found by its directory.
+
+    Raises:
+        typer.Exit: none is, or several are.
+    """
+    if text is None:
+        return records.newest_sweep() or fail("No sweep is known here: name its directory.")
+    directory = Path(text).expanduser().absolute()
+    if directory.is_dir() and _has_runs(directory):
+        return directory
+    parts = Path(text).parts
+    sweeps = [each for each in known() if text in str(each)]
+    found = [each for each in sweeps if each.parts[-len(parts) :] == parts] or sweeps
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        fail(f"{text}: no sweep has that in the name of its directory. `hpc ls` lists yours.")
+    more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
+    candidates = "".join(f"\n    {each}" for each in found[:10])
+    fail(f"{text} may be each of{candidates}{more}")
+
+
+def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """The sweep and what is known of the run that ``words`` name: ``[SWEEP] RUN``, or the run's directory.
+
+    Raises:
+        typer.Exit: there is none.
+    """
+    if len(words) > 2:
+        fail("Name one sweep, and one run of it.")
+    name, number = (words[0] if len(words) == 2 else None), words[-1]
+    if name is None and not number.isdecimal():
+        run = Path(number).expanduser().absolute()
+        if not (run / records.RUN).exists():
+            fail(f"{number} is neither the number of a run nor its directory.")
+        alone = not (run.parent / records.SWEEP).exists()
+        directory, number = (run if alone else run.parent), run.name
+    else:
+        directory = named(name)
+    return directory, run_of(directory, number)
+
+
+def run_of(directory: Path, number: str) -> dict[str, Any]:
+    """What is known of run ``number`` of the sweep in ``directory``.
+
+    Raises:
+        typer.Exit: there is no such run.
+    """
+    runs = records.states(directory, only=number)
+    for run in runs:
+        if str(run["number"]) == number:
+            return run
+    numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
+    known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
+    fail(f"{directory} has no run {number}, but {known}.")
+
+
+def folder_of(directory: Path, run: dict[str, Any]) -> Path:
+    """The directory of a run: of one alone, the same."""
+    folder = directory / str(run["number"])
+    return folder if folder.is_dir() or (directory / records.SWEEP).exists() else directory
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Runs in a sentence."""
+    if len(numbers) > 10:
+        return f"{len(numbers)} runs"
+    return f"run{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def as_json(data: Any) -> None:
+    """Print ``data`` for programs."""
+    import json
+
+    print(json.dumps(data, indent=1, default=str))
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Go on only if the user answers ``question`` with yes, or has said so before.
+
+    Raises:
+        typer.Exit: not so, or nobody is there to answer.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail(f"{question} Nothing is done without --yes.")
+    if not typer.confirm(question):
+        raise typer.Exit(1)
+
+
+def _has_runs(directory: Path) -> bool:
+    if any((directory / name).exists() for name in (records.SWEEP, records.RUN)):
+        return True
+    return any(directory.glob(f"[0-9]*/{records.RUN}"))
