@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from .cancel import cancel
+from .clean import clean
 from .logs import logs
 from .ls import ls
 from .rerun import rerun
@@ -31,7 +32,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show, retry, cancel, rerun):
+for command in (ls, status, logs, show, retry, cancel, rerun, clean):
     app.command()(command)
 
 
