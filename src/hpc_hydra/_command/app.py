@@ -9,6 +9,7 @@ import typer
 
 from .cancel import cancel
 from .clean import clean
+from .doctor import doctor
 from .logs import logs
 from .ls import ls
 from .rerun import rerun
@@ -32,7 +33,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show, retry, cancel, rerun, clean):
+for command in (ls, status, logs, show, retry, cancel, rerun, clean, doctor):
     app.command()(command)
 
 
