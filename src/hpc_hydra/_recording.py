@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
+from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
@@ -77,19 +79,24 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
+        self._began = time.monotonic()
+        where = {
+            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
+        }  # fmt: skip
+        attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
-            "job_id": OmegaConf.select(config, "hydra.job.id"),
-            "host": socket.gethostname(),
+            **where,
             "python": sys.executable,
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
-            "attempts": before.get("attempts", []),
             **({"before": before["before"]} if "before" in before else {}),
             "result": None,
             "error": None,
+            "asked": resources.asked(),
+            "attempts": attempts,
             **(
                 submission_record(Source(task_function), self.directory, "")
                 if records.origin is None
@@ -97,7 +104,11 @@ class RecordCallback(Callback):
             ),
         }
         signals.before_hand_over.append(self._on_stop)
-        self._write()
+        failed = before.get("failed", {}).get("attempt")
+        if before.get("job_id") == self.record["job_id"] and failed == attempt.number():
+            self.record = before  # another rank has failed by now
+        else:
+            self._write()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
@@ -121,6 +132,9 @@ class RecordCallback(Callback):
     def _write(self, **changes: Any) -> None:
         attempt.hold()
         self.record.update(changes)
+        if "end" in changes:
+            used = resources.used_here(time.monotonic() - self._began)
+            records.end_attempt(self.record, changes["state"], used)
         records.write(self.directory / records.RUN, self.record)
 
 

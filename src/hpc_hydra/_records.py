@@ -183,13 +183,14 @@ def newest_sweep() -> Path | None:
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    log_file: str | None = None,
+    used: Mapping[str, float] | None = None, **more: Any,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
-        log_file: that of the rank that failed first.
+        used: by its last attempt, of resources.
+        more: to be recorded with it.
     """
     state = state or state_of(reason)
     record = read(directory / RUN)
@@ -198,11 +199,17 @@ def record_end(
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
-    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
-    if log_file:
-        end["log"] = log_file
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
+    end_attempt(record, state, used or {})
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+
+
+def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
+    """Note in the ``record`` of a run how its last attempt has ended, if that is not known yet."""
+    attempts: list[dict[str, Any]] = record.get("attempts", [])
+    if attempts and "end" not in attempts[-1]:
+        attempts[-1] |= {"state": state, "end": now(), **used}
 
 
 def reopen(directory: Path) -> None:
@@ -272,7 +279,7 @@ def states(
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
         found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
-        return sorted(found, key=lambda run: (len(run["number"]), run["number"]))
+        return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
         if only not in (None, str(run["number"])):

@@ -38,6 +38,7 @@ def test_runs_share_the_gpus_of_a_job(on_slurm: Project, tmp_path: Path) -> None
         assert run["job_id"] == f"{job}_0"
         assert len(list(tmp_path.glob(f"{number}/wandb/offline-run-*"))) == 1
         assert runs[number]["restarts"] == 0
+        assert runs[number]["asked"]["tasks_per_node"] == 4
     assert gpus == set("0123")
     assert not list(tmp_path.glob("jobs/*_taken"))
 

@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,12 +33,13 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from .. import _attempt as attempt
 from .. import _metrics as metrics
 from .. import _records as records
+from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
 from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
-from .usage import Usage, add_attempt, asked, oom_kills
+from .watch import Watch
 from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
@@ -58,7 +60,6 @@ class Supervisor:
         self.work, self.payload, runs = Work.of_job(submission, job)
         if self.job.cluster == "slurm":
             attempt.file = self._word("attempt")
-        self.asked = asked(os.environ)  # before a rank that has runs of its own looks alone
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         alone = len(runs) == 1 and not self.work.shared
@@ -146,7 +147,7 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
-            kills = oom_kills()
+            began, kills = time.monotonic(), resources.oom_kills()
             if self.work.process_per_run:
                 compose(todos[0])
             code, usage = self._run(do, todos, handlers)
@@ -163,16 +164,16 @@ class Supervisor:
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 why = f"{KILLED} with {how}"
-                if code == -signal.SIGKILL and oom_kills() > kills:
-                    why = usage.out_of_memory()
-                self._end(unfinished[0], why)
+                if code == -signal.SIGKILL and resources.oom_kills() > kills:
+                    why = resources.out_of_memory(usage)
+                self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
     def _run(
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> tuple[int, Usage]:
+    ) -> tuple[int, resource.struct_rusage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         for todo in todos:
             say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
@@ -184,8 +185,8 @@ class Supervisor:
             if child == 0:
                 self._be_child(do, todos, handlers, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-            usage = Usage(self.asked)
-            status = usage.watch(child)
+            watch = Watch()
+            status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -193,10 +194,7 @@ class Supervisor:
             learned.seek(0)
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
-            try:
-                add_attempt(todos[0].directory, {"job_id": todos[0].job_id, **usage.record()})
-            except Exception as error:  # a full disk; somebody's record that is none
-                say(f"run {todos[0].number}: what it used is not recorded: {error}")
+            watch.record(todos[0].directory, todos[0].job_id)
         return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(
@@ -306,13 +304,13 @@ class Supervisor:
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str) -> None:
+    def _end(self, todo: Todo, error: str, used: dict[str, float] | None = None) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
-        todo.end(error)
+        todo.end(error, used=used)
 
 
 if __name__ == "__main__":
