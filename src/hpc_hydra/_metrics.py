@@ -98,21 +98,14 @@ def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
     return dict(sorted(found.items()))
 
 
-def newest_step(path: Path) -> int | None:
-    """The step on the last whole line of a run's `metrics.jsonl`, however long that is; None without any.
-
-    Raises:
-        OSError: the file is there, but cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-            lines = file.read().split(b"\n")
-    except FileNotFoundError:
-        return None
-    for line in reversed(lines):
-        with suppress(ValueError, TypeError, KeyError):
-            return operator.index(json.loads(line)["step"])
+def newest_step(run: Path) -> int | None:
+    """The step on the last whole line of the metrics in the directory ``run``, however many there are; None if
+    there is none, or it cannot be read."""
+    with suppress(OSError), (run / FILE).open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+        for line in reversed(file.read().split(b"\n")):
+            with suppress(ValueError, TypeError, KeyError):
+                return operator.index(json.loads(line)["step"])
     return None
 
 

@@ -66,7 +66,8 @@ class RecordCallback(Callback):
                 config.hydra.sweep.dir = str(directory)
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
             refuse_foreign(directory, directory / records.SWEEP)
-            refuse_another_sweep(directory, typed_overrides(config))
+            may_change = config.hydra.launcher.get("may_change") or ()
+            refuse_another_sweep(directory, typed_overrides(config), (), may_change)
         # Jobs compose their config anew, from these overrides.
         quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config), read_write(config.hydra):
@@ -91,6 +92,7 @@ class RecordCallback(Callback):
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
+            **({"before": before["before"]} if "before" in before else {}),
             "result": None,
             "error": None,
             "asked": resources.asked(),
@@ -102,7 +104,11 @@ class RecordCallback(Callback):
             ),
         }
         signals.before_hand_over.append(self._on_stop)
-        self._write()
+        failed = before.get("failed", {}).get("attempt")
+        if before.get("job_id") == self.record["job_id"] and failed == attempt.number():
+            self.record = before  # another rank has failed by now
+        else:
+            self._write()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
@@ -182,19 +188,35 @@ def refuse_foreign(*paths: Path) -> None:
 
 
 def refuse_another_sweep(
-    directory: Path, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]] = ()
+    directory: Path,
+    overrides: Sequence[str],
+    runs: Iterable[Mapping[str, Any]] = (),
+    may_change: Sequence[str] = (),
 ) -> None:
-    """Raises:
+    """What is about a parameter that ``may_change`` makes no difference, if all runs have it alike.
+
+    Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
     sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
+    runs = list(runs)
+    for parameter in may_change:
+        for each in (recorded.values(), [run["overrides"] for run in runs]):
+            values = {tuple(o for o in own if records.key_of(o) == parameter) for own in each}
+            if len(values) > 1:
+                raise LauncherError(
+                    f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
+                    "another hydra.sweep.dir="
+                )
     pairs = [(sweep.get("overrides", overrides), list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
     for there, here in pairs:
-        if there != here:
+        alike = [[o for o in own if records.key_of(o) not in may_change] for own in (there, here)]
+        if alike[0] != alike[1]:
             raise LauncherError(
                 f"{directory} has a sweep of other overrides:\n    there {' '.join(there)}\n"
                 f"    here  {' '.join(here)}\nRepeat those to go on with it, or choose another "
-                "hydra.sweep.dir=. Only hydra.* may change."
+                "hydra.sweep.dir=. Only hydra.* may change. More of the same: "
+                f"hpc retry {shlex.quote(str(directory))} epochs=20"
             )

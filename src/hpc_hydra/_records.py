@@ -26,6 +26,7 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
+CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
@@ -116,6 +117,7 @@ def record_sweep(
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
     rows = _replaced(sweep.pop("runs"), runs)
+    sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
     head = _text({**sweep, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
@@ -181,14 +183,14 @@ def newest_sweep() -> Path | None:
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    used: Mapping[str, float] | None = None, log_file: str | None = None,
+    used: Mapping[str, float] | None = None, **more: Any,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
         used: by its last attempt, of resources.
-        log_file: that of the rank that failed first.
+        more: to be recorded with it.
     """
     state = state or state_of(reason)
     record = read(directory / RUN)
@@ -197,10 +199,8 @@ def record_end(
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
-    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
     end_attempt(record, state, used or {})
-    if log_file:
-        end["log"] = log_file
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
 
@@ -212,11 +212,29 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
         attempts[-1] |= {"state": state, "end": now(), **used}
 
 
+def reopen(directory: Path) -> None:
+    """Let a run go on that is over, with other overrides; what it came to until now stays in `before`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if record := read(directory / RUN):
+        kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
+        was = {"before": [*record.get("before", []), kept]}
+        new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
+        write(directory / RUN, {**record, **new, **was})
+
+
 def explain(directory: Path, end: str) -> None:
     """Add to the error in `run.json` how Slurm says that the job ended."""
     record = read(directory / RUN)
     state = state_of(end) if record.get("state") != "COMPLETED" else "COMPLETED"
     write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
+
+
+def cancelled_path(folder: Path, number: int) -> Path:
+    """The file in the folder of jobs that says that run ``number``, one of several of its job, is to end."""
+    return folder / f"run_{number}_cancelled"
 
 
 def state_of(end: str) -> str:
@@ -245,18 +263,27 @@ class _Ends:
         return self._known[name]
 
 
-def states(directory: Path) -> list[dict[str, Any]]:
-    """What is known of each run of the sweep in ``directory``.
+def states(
+    directory: Path, queue: Mapping[str, squeue.Job] | None = None, only: str | None = None
+) -> list[dict[str, Any]]:
+    """What is known of each run of the sweep in ``directory``, or ``only`` of the one with this number.
 
-    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; LOST, still to do something
-    by its record, but no longer in Slurm's queue, and Slurm does not know that it was cancelled.
+    Beside the states in `run.json`: NOT SUBMITTED; PENDING, not begun; REQUEUED, begun before and
+    waiting to go on; LOST, still to do something by its record, but no longer in Slurm's queue, and
+    Slurm does not know that it was cancelled. What waits has `reason` and `expected`, if Slurm says so.
+
+    Args:
+        queue: Slurm's, of this user; it is asked for if it is not given and some runs are not over.
     """
     sweep = read_sweep(directory)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
-        return [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
+        if only not in (None, str(run["number"])):
+            continue
         state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
         name = str(run["number"])
         record = read(directory / name / RUN) if name in begun else {}
@@ -271,23 +298,55 @@ def states(directory: Path) -> list[dict[str, Any]]:
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
+    if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
+        for run in going_on:
+            if run["state"] != "STOPPED" and not _lives(directory, run):
+                run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
-        queue = squeue.states(owner.st_uid)
+        if queue is None or foreign_owner(owner):
+            queue = squeue.jobs(owner.st_uid)
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
-            if squeue.is_over(word := queue.get(run["job_id"])):
-                known = state_of(word or "")
-                run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
-            elif word in (
-                "PENDING",
-                "SUSPENDED",
-            ):  # requeued, or stopped by somebody, without a word of its own
-                run["state"] = word
+            _add_from_queue(run, queue.get(run["job_id"]))
     return runs
+
+
+def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
+    """Whether the process that does a run on this machine goes on, as far as that can be known."""
+    if not run["log"] or not Path("/proc/self").exists():
+        return True
+    try:
+        command = Path("/proc", run["job_id"], "cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
+
+
+def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
+    word = job and job.state
+    if job is None or squeue.is_over(word):
+        known = state_of(word or "")
+        run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
+    elif squeue.waits(job.state):
+        # Also one whose node died, or which was killed at once: no record says that it stopped.
+        state = "PENDING" if run["state"] == "PENDING" else "REQUEUED"
+        run |= {"state": state, "reason": job.reason, "expected": job.start}
+    elif job.state == "SUSPENDED":
+        run["state"] = job.state
+
+
+def key_of(override: str) -> str:
+    """What it is about: ``++model.lr=0.1`` model.lr."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def hydras_own(override: str) -> bool:
+    """Whether it says how to run something, not what: Hydra's own ones, and the preset."""
+    return override.startswith(("hydra.", "hydra/", "+setup="))
 
 
 def shown(overrides: Sequence[str]) -> str:
     """Overrides without Hydra's own and the preset."""
-    return " ".join(each for each in overrides if not each.startswith(("hydra.", "+setup=")))
+    return " ".join(each for each in overrides if not hydras_own(each))

@@ -5,58 +5,147 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ._records import newest_sweep, shown, states
+from . import _metrics as metrics
+from ._records import hydras_own, newest_sweep, states
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 COLORS = {
     "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "OUT_OF_MEMORY": "red",
-    "RUNNING": "cyan", "STOPPED": "yellow", "TIMEOUT": "red",
+    "REQUEUED": "yellow", "RUNNING": "cyan", "STOPPED": "yellow", "SUSPENDED": "yellow",
+    "TIMEOUT": "red",
 }  # fmt: skip
 ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
+UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
+
+
+def console() -> Console:
+    """As wide as the terminal; elsewhere wide enough for any table, since a path that is cut is none, and without colours."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=1000, highlight=False)
 
 
 def print_table(directory: Path, rows: int = 100) -> None:
-    """Print the runs of the sweep in ``directory``, and the logs of those that failed.
+    """Print the runs of the sweep in ``directory``, and the logs of those that failed; on a terminal what
+    may be typed next.
 
     Of more than ``rows`` runs, completed ones are left out.
     """
+    runs = states(directory)
+    where = console()
+    for part in table(directory, runs, rows):
+        where.print(part)
+    if sys.stdout.isatty() and not any(run["state"] in UNDER_WAY for run in runs):
+        name = "" if directory == newest_sweep() else f" {shlex.quote(str(directory))}"
+        commands = []
+        if any(run["state"] == "COMPLETED" for run in runs):
+            commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
+        if any(run["state"] in ENDED_EARLY for run in runs):
+            commands.append(f"hpc retry{name}")
+        print("next:", "\n      ".join(commands))
+
+
+def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[RenderableType]:
+    """``runs`` of the sweep in ``directory``, with more about those that failed, and a summary."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    runs = states(directory)
     listed = runs if len(runs) <= rows else [run for run in runs if run["state"] != "COMPLETED"]
-    columns = ("run", "job", "overrides", "state", "restarts", "result")
-    table = Table(*columns, box=box.SIMPLE_HEAD)
+    parts: list[RenderableType] = []
+    common, own = split(runs)
+    if common:
+        parts.append(Text(f"all runs: {' '.join(common)}"))
+    names = ("run", "job", "overrides", "state", "waits for", "step", "elapsed", "node", "restarts",
+             "result")  # fmt: skip
+    cells: list[list[Text]] = []
     for run in listed[:rows]:
-        result = run.get("result")
-        if isinstance(result, float):
-            result = f"{result:.4g}"
-        table.add_row(
-            str(run["number"]),
-            run.get("job_id") or "",
-            Text(shown(run.get("overrides", []))),
-            Text(run["state"], style=COLORS.get(run["state"], "")),
-            str(run.get("restarts", "")),
-            Text("" if result is None else str(result)),
-        )
-    if listed:
-        console = Console() if sys.stdout.isatty() else Console(width=160)
-        console.print(table)
-    ended_early = [run for run in runs if run["state"] in ENDED_EARLY]
-    for run in ended_early[:rows]:
+        step = metrics.newest_step(directory / str(run["number"]))
+        elapsed = elapsed_s(run)
+        texts = (
+            str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
+            _waits_for(run), "" if step is None else str(step),
+            "" if elapsed is None else str(timedelta(seconds=elapsed)), run.get("host") or "",
+            str(run.get("restarts") or ""), short(run.get("result")),
+        )  # fmt: skip
+        cells.append([Text(text) for text in texts])
+        cells[-1][3].style = COLORS.get(run["state"], "")
+    if cells:
+        shown = Table(box=box.SIMPLE_HEAD)
+        kept = [column for column in range(len(names)) if any(row[column].plain for row in cells)]
+        for column in kept:
+            shown.add_column(names[column])
+        for row in cells:
+            shown.add_row(*(row[column] for column in kept))
+        parts.append(shown)
+    for run in [run for run in runs if run["state"] in ENDED_EARLY][:rows]:
         last_line = (run.get("error") or "").strip().rpartition("\n")[2]
         log_file = directory / (run.get("log") or str(run["number"]))
         log_text = f"log: {log_file}" if log_file.exists() else "no log"
-        print(f"run {run['number']} {run['state'].lower()}: {last_line}")
-        print(f"    {shown(run.get('overrides', []))}, {log_text}")
+        parts.append(Text(f"run {run['number']} {run['state'].lower()}: {last_line}"))
+        line = " ".join([*own[str(run["number"])], log_text])
+        parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:
-        print(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}")
-    counts = Counter(run["state"].lower() for run in runs)
-    print(f"{len(runs)} runs:", ", ".join(f"{counts[state]} {state}" for state in counts))
-    print(f"outputs: {directory}")
-    if sys.stdout.isatty() and any(run["state"] == "COMPLETED" for run in runs):
-        name = "" if directory == newest_sweep() else f" {shlex.quote(str(directory))}"
-        print(f"next: hpc results{name} --best 10\n      hpc report{name}")
+        parts.append(Text(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}"))
+    parts.append(Text(f"{len(runs)} runs: {counts(runs)}"))
+    parts.append(Text(f"outputs: {directory}", overflow="ignore", no_wrap=True))
+    return parts
+
+
+def counts(runs: Iterable[Mapping[str, Any]]) -> str:
+    """How many are in each state."""
+    numbers = Counter(run["state"].lower() for run in runs)
+    return ", ".join(f"{numbers[state]} {state}" for state in numbers)
+
+
+def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[str]]]:
+    """The overrides that all ``runs`` have, and those of each run's own, by its number; without Hydra's
+    own and the preset. A single run's are its own."""
+    overrides = {
+        str(run["number"]): [
+            each for each in run.get("overrides", []) if not hydras_own(each)
+        ]
+        for run in runs
+    }  # fmt: skip
+    seen = Counter(each for own in overrides.values() for each in dict.fromkeys(own))
+    common = [each for each in seen if len(runs) > 1 and seen[each] == len(runs)]
+    known = set(common)
+    return common, {
+        number: [each for each in own if each not in known] for number, own in overrides.items()
+    }
+
+
+def elapsed_s(run: Mapping[str, Any]) -> int | None:
+    """Seconds from a run's first start to its end, or until now; None before it has begun."""
+    with suppress(KeyError, TypeError, ValueError):
+        begin = datetime.fromisoformat(run["start"])
+        end = run.get("end") if run["state"] not in UNDER_WAY else None
+        until = datetime.fromisoformat(end) if end else datetime.now().astimezone()
+        return max(int((until - begin).total_seconds()), 0)
+    return None
+
+
+def short(result: Any) -> str:
+    """``result`` in a cell of a table."""
+    if isinstance(result, Mapping):
+        return ", ".join(f"{name}={short(value)}" for name, value in result.items())
+    if isinstance(result, float):
+        return f"{result:.4g}"
+    return "" if result is None else str(result)
+
+
+def _waits_for(run: Mapping[str, Any]) -> str:
+    words = [run.get("reason") or ""]
+    with suppress(ValueError):
+        expected = datetime.fromisoformat(run.get("expected") or "")
+        today = expected.date() == datetime.now().date()
+        words.append(f"expected {expected:{'%H:%M' if today else '%b %d %H:%M'}}")
+    return ", ".join(word for word in words if word)

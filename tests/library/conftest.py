@@ -60,16 +60,17 @@ def no_signal_handler_left(default_term: None) -> Iterator[None]:
 @pytest.fixture
 def zen_app(tmp_path: Path) -> Iterator[App]:
     """A package with a hydra-zen store, presets and our callback."""
-    yield from _copy("zen_app", tmp_path / "folder" / "zen_app", "-m", "zen_app")
+    yield from copied("zen_app", tmp_path / "folder" / "zen_app", "-m", "zen_app")
 
 
 @pytest.fixture
 def yaml_app(tmp_path: Path) -> Iterator[App]:
     """A script with YAML files, of which two lines name what is ours."""
-    yield from _copy("yaml_app", tmp_path / "folder", "app.py", "--multirun")
+    yield from copied("yaml_app", tmp_path / "folder", "app.py", "--multirun")
 
 
-def _copy(name: str, to: Path, *start: str) -> Iterator[App]:
+def copied(name: str, to: Path, *start: str) -> Iterator[App]:
+    """A copy of an example in the folder ``to``."""
     shutil.copytree(EXAMPLES / name, to, ignore=shutil.ignore_patterns("__pycache__"))
     app = App(to if (to / "app.py").exists() else to.parent, *start)
     yield app

@@ -86,8 +86,10 @@ def test_the_table_shows_runs_in_every_state(
         "local",
         [],
         [
-            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
-            for number, own in enumerate(overrides)
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": log}
+            for number, (own, log) in enumerate(
+                zip(overrides, ("jobs/0", "jobs/1", None), strict=True)
+            )
         ],
     )
     (tmp_path / "0").mkdir()
@@ -138,6 +140,7 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
         ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
         ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
         ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
+        ({"7_0": "PENDING", "7_1": "PENDING"}, ["REQUEUED", "PENDING"]),
         ({}, ["LOST", "LOST"]),
         (None, ["RUNNING", "PENDING"]),
     ],
@@ -154,7 +157,10 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
     records.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
-    monkeypatch.setattr(squeue, "states", lambda uid: queue)
+    jobs = None
+    if queue is not None:
+        jobs = {job: squeue.Job(state, "", "", "") for job, state in queue.items()}
+    monkeypatch.setattr(squeue, "jobs", lambda uid: jobs)
     assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
 
@@ -166,11 +172,11 @@ def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
     records.record_sweep(tmp_path, "slurm", [], [run])
     asked: list[int] = []
 
-    def empty(uid: int) -> dict[str, str]:
+    def empty(uid: int) -> dict[str, squeue.Job]:
         asked.append(uid)
         return {}
 
-    monkeypatch.setattr(squeue, "states", empty)
+    monkeypatch.setattr(squeue, "jobs", empty)
     assert [run["state"] for run in records.states(tmp_path)] == ["LOST"]
     monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
     assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]

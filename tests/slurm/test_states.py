@@ -62,12 +62,12 @@ def test_all_say_the_same(traced: Callable[..., Sweep]) -> None:
         control("resume")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         control("requeuehold")  # with a KILL
-        sides.agree("PENDING", "PENDING", "RUNNING", "PENDING")
+        sides.agree("PENDING", "REQUEUED", "RUNNING", "PENDING")
         control("release")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         control("hold")  # when it is requeued
         slurm(sweep.project, "scancel", "--signal=USR2", job)
-        sides.agree("PENDING", "PENDING", "STOPPED", "PENDING")
+        sides.agree("PENDING", "REQUEUED", "STOPPED", "PENDING")
         control("release")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         slurm(sweep.project, "scancel", job)

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import typer
 
+from .cancel import cancel
+from .logs import logs
+from .ls import ls
 from .plot import EXAMPLES as PLOT
 from .plot import plot
 from .report import EXAMPLES as REPORT
 from .report import report
+from .rerun import rerun
 from .results import EXAMPLES as RESULTS
 from .results import results
+from .retry import retry
+from .show import show
 from .status import status
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -26,11 +32,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def _group() -> None:
-    """Each command has a name, also while there is only one."""
+def _no_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        ls()
 
 
-app.command()(status)
+for command in (ls, status, logs, show, retry, cancel, rerun):
+    app.command()(command)
 app.command(epilog=RESULTS)(results)
 app.command(epilog=PLOT)(plot)
 app.command(epilog=REPORT)(report)

@@ -2,20 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from .sweeps import SWEEP, named
+from .. import _records as records
+from .sweeps import JSON, SWEEP, as_json, named
+
+LOOK_EVERY_S = 10  # at the records, and into Slurm's queue
 
 
 def status(
     sweep: Annotated[str | None, SWEEP] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until all are over.")] = False,
     rows: Annotated[
         int, typer.Option(help="At most; of more runs, completed ones are left out.")
     ] = 100,
+    json: Annotated[bool, JSON] = False,
 ) -> None:
-    """The runs of a sweep."""
-    from .._table import print_table
+    """The runs of a sweep: state, step, why one waits, result, log.
 
-    print_table(named(sweep), rows)
+    \b
+    hpc status                   of your newest sweep
+    hpc status fig1 --watch      of that in .../fig1, until its runs are over
+    hpc status --json | jq '.runs[] | select(.state == "FAILED") | .number'
+    """
+    from .. import _table
+
+    directory = named(sweep)
+    if json:
+        as_json(_told(directory))
+    elif watch:
+        _watch(directory, rows)
+    else:
+        _table.print_table(directory, rows)
+
+
+def _told(directory: Path) -> dict[str, Any]:
+    from .._metrics import newest_step
+    from .._table import elapsed_s
+
+    runs = records.states(directory)
+    for run in runs:
+        run["step"] = newest_step(directory / str(run["number"]))
+        run["elapsed_s"] = elapsed_s(run)
+        if run.get("log"):
+            run["log"] = str(directory / run["log"])
+    overrides = records.read(directory / records.SWEEP).get("overrides")
+    return {"directory": str(directory), "overrides": overrides, "runs": runs}
+
+
+def _watch(directory: Path, rows: int) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    from .. import _table
+
+    where, before = _table.console(), ""
+    with Live(console=where, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            runs = records.states(directory)
+            if not any(run["state"] in _table.UNDER_WAY for run in runs):
+                break
+            if where.is_terminal:
+                live.update(Group(*_table.table(directory, runs, rows)), refresh=True)
+            elif (line := _table.counts(runs)) != before:
+                print(line, flush=True)
+                before = line
+            try:
+                time.sleep(LOOK_EVERY_S)
+            except KeyboardInterrupt:
+                sys.exit(130)
+        live.update("", refresh=where.is_terminal)
+    _table.print_table(directory, rows)

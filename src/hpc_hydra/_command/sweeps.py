@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -15,6 +16,12 @@ SWEEP = typer.Argument(
     help="Its directory, or a part of it that is unique; by default your newest sweep.",
     show_default=False,
 )
+JSON = typer.Option("--json", help="For programs.")
+YES = typer.Option("--yes", "-y", help="Do it without asking.")
+RUN = typer.Argument(
+    metavar="[SWEEP] RUN", help="The number of a run, after its sweep if that is not your newest."
+)
+RUNS = typer.Option("--run", metavar="N", help="Only this run; several: --run 3 --run 5.")
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
@@ -55,6 +62,75 @@ def named(text: str | None) -> Path:
     more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
     candidates = "".join(f"\n    {each}" for each in found[:10])
     fail(f"{text} may be each of{candidates}{more}")
+
+
+def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
+    """The sweep and what is known of the run that ``words`` name: ``[SWEEP] RUN``, or the run's directory.
+
+    Raises:
+        typer.Exit: there is none.
+    """
+    if len(words) > 2:
+        fail("Name one sweep, and one run of it.")
+    name, number = (words[0] if len(words) == 2 else None), words[-1]
+    if name is None and not number.isdecimal():
+        run = Path(number).expanduser().absolute()
+        if not (run / records.RUN).exists():
+            fail(f"{number} is neither the number of a run nor its directory.")
+        alone = not (run.parent / records.SWEEP).exists()
+        directory, number = (run if alone else run.parent), run.name
+    else:
+        directory = named(name)
+    return directory, run_of(directory, number)
+
+
+def run_of(directory: Path, number: str) -> dict[str, Any]:
+    """What is known of run ``number`` of the sweep in ``directory``.
+
+    Raises:
+        typer.Exit: there is no such run.
+    """
+    runs = records.states(directory, only=number)
+    for run in runs:
+        if str(run["number"]) == number:
+            return run
+    numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
+    known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
+    fail(f"{directory} has no run {number}, but {known}.")
+
+
+def folder_of(directory: Path, run: dict[str, Any]) -> Path:
+    """The directory of a run: of one alone, the same."""
+    folder = directory / str(run["number"])
+    return folder if folder.is_dir() or (directory / records.SWEEP).exists() else directory
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Runs in a sentence."""
+    if len(numbers) > 10:
+        return f"{len(numbers)} runs"
+    return f"run{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def as_json(data: Any) -> None:
+    """Print ``data`` for programs."""
+    import json
+
+    print(json.dumps(data, indent=1, default=str))
+
+
+def agreed(question: str, yes: bool) -> None:
+    """Go on only if the user answers ``question`` with yes, or has said so before.
+
+    Raises:
+        typer.Exit: not so, or nobody is there to answer.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail(f"{question} Nothing is done without --yes.")
+    if not typer.confirm(question):
+        raise typer.Exit(1)
 
 
 def _has_runs(directory: Path) -> bool:

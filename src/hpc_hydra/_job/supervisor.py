@@ -15,6 +15,7 @@ import gc
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,9 +32,11 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
 from .. import _attempt as attempt
 from .. import _metrics as metrics
+from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
+from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
 from .watch import Watch
@@ -78,6 +81,7 @@ class Supervisor:
         self.deck = iter(self.todo_of_job if dealt else [])
         self.began = time.monotonic()
         self.child = 0
+        self.doing: list[Todo] = []  # by the child
         self._learned = False
 
     def supervise(self) -> int:
@@ -112,9 +116,11 @@ class Supervisor:
         for todo in self.deck:
             if not todo.is_over() and self._take(todo):
                 self.todo.append(todo)
-                return [todo]
-        left = self._left()
-        return left[:1] if self.work.process_per_run else left
+                if not self._end_cancelled(todo):
+                    return [todo]
+        if not self.work.process_per_run:
+            return self._left()
+        return next(([todo] for todo in self._left() if not self._end_cancelled(todo)), [])
 
     def _take(self, todo: Todo) -> bool:
         """Whether no other rank has taken this run since the job script began, which removes these files."""
@@ -145,6 +151,8 @@ class Supervisor:
             if self.work.process_per_run:
                 compose(todos[0])
             code, usage = self._run(do, todos, handlers)
+            if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
+                continue
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
             if code and signals.unheard and together:
@@ -167,8 +175,11 @@ class Supervisor:
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
     ) -> tuple[int, resource.struct_rusage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
+        for todo in todos:
+            say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
+            self.doing = todos
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -176,7 +187,9 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
             watch = Watch()
             status, usage = watch.until_end_of(child)
-            self.child = 0
+            self.child, self.doing = 0, []
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
@@ -230,9 +243,29 @@ class Supervisor:
         """Also in the process of the runs, as long as these have no handlers of their own."""
         if number != signal.SIGCONT:  # that one asks nobody to stop
             signals.unheard.append(number)
+        elif self.child and len(self.doing) == 1 and self._is_cancelled(self.doing[0]):
+            number = signal.SIGTERM  # for this run, which may save; the others of the job go on
+            signal.signal(signal.SIGALRM, lambda *_: self._kill())
+            signal.setitimer(signal.ITIMER_REAL, signals.TERM_GRACE_S + signals.HAND_OVER_S)
         if self.child:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.child, number)
+
+    def _is_cancelled(self, todo: Todo) -> bool:
+        """Whether `hpc cancel` has left word that this run, one of several of its job, is to end."""
+        return cancelled_path(self.folder, todo.number).exists()
+
+    def _end_cancelled(self, todo: Todo) -> bool:
+        """Whether that was so; then it is over."""
+        cancelled = self._is_cancelled(todo)
+        if cancelled and not todo.is_over():
+            self._end(todo, CANCELLED)
+        return cancelled
+
+    def _kill(self) -> None:
+        if self.child:
+            with suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
 
     def _word(self, what: str) -> Path:
         """A file between the job script and its ranks."""
@@ -243,7 +276,10 @@ class Supervisor:
         warned = WARNING in signals.unheard
         number = WARNING if warned else next(iter(signals.unheard), signal.SIGTERM)
         for todo in self._left():
+            if self._end_cancelled(todo):
+                continue
             todo.end(signal.Signals(number).name, "STOPPED")
+            say(f"hpc-hydra: run {todo.number} stopped")
         if self.job.cluster != "slurm":
             return LOCAL_REQUEUE_RETURN_CODE if warned else 128 + number
         # A warning counts as a time-out near the limit only, since Slurm sends it early to short jobs.
@@ -260,17 +296,15 @@ class Supervisor:
 
     def _steps(self) -> list[int]:
         """How many steps the runs of the job have come to, all together, if any of them says so."""
-        found = []
-        for todo in self.todo_of_job:
-            with suppress(OSError):
-                step = checkpoints.newest_step(todo.directory)
-                found.append(
-                    metrics.newest_step(todo.directory / metrics.FILE) if step is None else step
-                )
+        found = [
+            metrics.newest_step(todo.directory) if saved is None else saved
+            for todo in self.todo_of_job
+            for saved in [checkpoints.newest_step(todo.directory)]
+        ]
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str, used: dict[str, float]) -> None:
+    def _end(self, todo: Todo, error: str, used: dict[str, float] | None = None) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:

@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from submitit import JobEnvironment
 
+from .. import _attempt as attempt
 from .. import _ranks as ranks
 from .. import _resources as resources
 from .. import _signals as signals
@@ -70,7 +71,13 @@ class Todo:
             own = os.path.relpath(log, self.directory.parent)
             with suppress(OSError):
                 records.record_end(
-                    self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
+                    self.directory,
+                    self.overrides,
+                    self.job_id,
+                    error,
+                    "FAILED",
+                    log=own,
+                    failed={"rank": self.rank, "attempt": attempt.number()},
                 )
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:

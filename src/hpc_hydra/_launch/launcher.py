@@ -122,11 +122,18 @@ class Launcher(stock.BaseSubmititLauncher):
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
         assert self.config is not None
         overrides = typed_overrides(self.config)
-        refuse_another_sweep(self.directory, overrides, map(vars, runs))
+        may_change = self.params["may_change"] or ()
+        refuse_another_sweep(self.directory, overrides, map(vars, runs), may_change)
         sweep = records.read_sweep(self.directory)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        changed: set[int] = set()
         for run in runs:
-            vars(run).update(recorded.get(run.number, {}))
+            own, known = run.overrides, recorded.get(run.number, {})
+            vars(run).update({**known, "overrides": own})
+            if known.get("overrides", own) != own:
+                changed.add(run.number)
+        if changed and self.params["only_runs"] is not None:
+            raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
         # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
@@ -135,17 +142,37 @@ class Launcher(stock.BaseSubmititLauncher):
             kept = {entry.name for entry in os.scandir(self.directory)}
         else:
             kept = {str(run.number) for run in runs}
+        only, redo = self.params["only_runs"], self.params["redo"]
+        if redo and subdir != "${hydra.job.num}":
+            raise LauncherError(
+                "hydra.launcher.redo=true: not with a hydra.sweep.subdir of one's own"
+            )
         left = []
         for run in runs:
-            if run.number not in recorded or not self._is_complete(run, there, kept):
+            if only is not None and run.number not in only:
+                continue
+            again = redo or run.number in changed or run.number not in recorded
+            if again or not self._is_complete(run, there, kept):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
+            if busy := [
+                run.number for run in left if run.job_id in under_way and run.number in changed
+            ]:
+                raise LauncherError(
+                    f"runs {', '.join(map(str, busy))} are under way with the values of before: wait for "
+                    f"them, or hpc cancel {shlex.quote(str(self.directory))}"
+                )
             left = [run for run in left if run.job_id not in under_way]
         results = any(
             name.startswith("run_") for name in there
         )  # perhaps of a sweep without a record
         for run in left:
+            directory = self.directory / str(run.number)
+            if redo and directory.exists():
+                directory.replace(records.claim(self.directory / "earlier" / str(run.number)))
+            elif run.number in changed:
+                records.reopen(directory)
             if run.number not in recorded and not results:
                 continue
             for rank in range(run.ranks):
@@ -155,6 +182,7 @@ class Launcher(stock.BaseSubmititLauncher):
             if (word := self.folder / f"{run.job_id}_attempt").name in there:
                 word.write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
+            records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))
         return left
@@ -202,11 +230,15 @@ class Launcher(stock.BaseSubmititLauncher):
         """Write what ``jobs`` have to do and what they need for it; return that file."""
         import cloudpickle
 
+        assert self.config is not None
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         submission = {
             "submission": number,
             "command": shlex.join(sys.orig_argv),
+            "cwd": str(Path.cwd()),
+            "python": sys.executable,
+            "overrides": typed_overrides(self.config),
             "start": records.now(),
             "source": None,
             **submission_record(self.source, self.folder, path.stem),
@@ -216,7 +248,11 @@ class Launcher(stock.BaseSubmititLauncher):
         if self.params["copy_source"] and self.source.files():
             folder = records.claim(self.directory / "source")
             self._copy = self.source.copy(folder)
+            assert self.source.top
             submission["source"] = folder.name
+            # What it is of, and the folder in it from which the app's modules are imported.
+            submission["source_of"] = str(self.source.top)
+            submission["source_root"] = os.path.relpath(self._copy, folder)
         for job in jobs:
             for run in job:
                 run.submission = number

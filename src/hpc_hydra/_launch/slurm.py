@@ -38,6 +38,7 @@ SHORTEST_DELAY_S = 20
 # Not of the job script.
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
+    "only_runs", "redo", "may_change",
 )  # fmt: skip
 
 

@@ -1,0 +1,89 @@
+"""`hpc logs`."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import _records as records
+from .._table import UNDER_WAY
+from .sweeps import RUN, fail, run_named, run_of
+
+# What a job prints itself: its supervisor, which says when a run begins or stops, and Slurm's commands.
+BEGINS = re.compile(r"hpc-hydra: run (\d+) begins ")
+STOPS = re.compile(r"hpc-hydra: run (\d+) stopped")
+OF_JOB = re.compile(r"(hpc-hydra|srun|slurmstepd|submitit): |not requeued: |run \d+: ")
+LOOK_EVERY_S = 0.5
+ASK_EVERY_S = 10.0
+
+
+def logs(
+    words: Annotated[list[str], RUN],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
+    rank: Annotated[int, typer.Option(help="Of a run with several ranks.")] = 0,
+) -> None:
+    """What a run printed; lines of its job, such as those of setup commands, begin with `job| `.
+
+    \b
+    hpc logs 3                   of run 3 of your newest sweep
+    hpc logs fig1 3 --follow     until the run is over
+    """
+    directory, run = run_named(words)
+    if not run.get("log"):
+        fail(f"run {run['number']} has no log: it is {run['state'].lower()}.", 1)
+    path = directory / re.sub(r"_0_log\.out$", f"_{rank}_log.out", run["log"])
+    if not path.exists() and not follow:
+        waits = f", {run['reason']}" if run.get("reason") else ""
+        error = f": {run['error']}" if run.get("error") else ""
+        fail(f"run {run['number']} has no log yet: it is {run['state'].lower()}{waits}{error}.", 1)
+    alone = f"_run_{run['number']}_" not in path.name
+    if not alone:
+        with suppress(FileNotFoundError):
+            of_job = re.sub(r"_run_\d+_", "_", path.name)
+            for line in path.with_name(of_job).read_text(errors="replace").splitlines():
+                _print(line, of_job=True)
+    try:
+        own = not alone
+        for line in _lines(path, directory, run, follow):
+            own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
+            _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print(line: str, of_job: bool) -> None:
+    if of_job:
+        line = f"job| {line}"
+        if sys.stdout.isatty():
+            line = f"\x1b[2m{line}\x1b[0m"
+    print(line, flush=True)
+
+
+def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> Iterator[str]:
+    """Those of the file at ``path``, which grows as long as ``run`` is under way."""
+    told, left, asked, over = 0, b"", 0.0, not follow
+    while True:
+        # Known before the file is read: then all is read that the run has printed.
+        if not over and time.monotonic() > asked + ASK_EVERY_S:
+            asked, state = time.monotonic(), run_of(directory, str(run["number"]))["state"]
+            over = state not in UNDER_WAY
+        elif not over:
+            record = records.read(directory / str(run["number"]) / records.RUN)
+            over = record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(told)
+            *lines, left = (left + file.read()).split(b"\n")
+            told = file.tell()
+            yield from (line.decode(errors="replace") for line in lines)
+        if over:
+            if left:
+                yield left.decode(errors="replace")
+            return
+        time.sleep(LOOK_EVERY_S)

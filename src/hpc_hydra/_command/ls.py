@@ -1,0 +1,111 @@
+"""`hpc ls`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import _records as records
+from .. import _squeue as squeue
+from .._table import console, counts, short
+from .recorded import place_of_app
+from .sweeps import JSON, as_json, fail, known
+
+
+def ls(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="Sweeps below it, at any depth; by default yours, wherever they are."),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="At most, the newest.")] = 20,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Your sweeps, of all repositories, the newest first.
+
+    \b
+    hpc                          the same
+    hpc ls outputs/paper         sweeps below this folder, those of others too
+    hpc ls --json | jq -r '.[0].directory'
+    """
+    if directory is None:
+        sweeps = known()
+    elif directory.is_dir():
+        sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
+    else:
+        fail(f"{directory} is no directory.")
+    queue: Mapping[str, squeue.Job] | None = None
+    found = []
+    for sweep in sweeps[:rows]:
+        record = records.read(sweep / records.SWEEP)
+        if queue is None and record["cluster"] == "slurm":
+            queue = squeue.jobs() or {}
+        runs = records.states(sweep, queue or None)
+        found.append(_summary(sweep, record, runs))
+    if json:
+        as_json(found)
+        return
+    if not found:
+        print(f"No sweeps below {directory}." if directory else "No sweeps yet.")
+        return
+    _print(found)
+    if len(sweeps) > rows:
+        print(f"and {len(sweeps) - rows} more; all of them: --rows={len(sweeps)}")
+
+
+def below(directory: Path) -> list[Path]:
+    """The sweeps in ``directory``, itself included; in a sweep none is looked for."""
+    found = []
+    for folder, folders, files in os.walk(directory):
+        if records.SWEEP in files:
+            found.append(Path(folder))
+            folders.clear()
+        folders[:] = [each for each in folders if not each.startswith(".")]
+    return found
+
+
+def _submitted(sweep: Path) -> float:
+    return (sweep / records.SWEEP).stat().st_mtime
+
+
+def _app(command: str) -> str:
+    words = shlex.split(command)[1:]
+    return Path(words[place_of_app(words)]).name if words else ""
+
+
+def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    submissions = record.get("submissions") or [{}]
+    results = [run["result"] for run in runs if isinstance(run.get("result"), int | float)]
+    return {
+        "start": record["start"],
+        "app": _app(submissions[-1].get("command", "")),
+        "overrides": records.shown(record["overrides"]),
+        "runs": len(runs),
+        "states": counts(runs),
+        "results": [min(results), max(results)] if results else None,
+        "directory": str(sweep),
+    }
+
+
+def _print(sweeps: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("start", "app", "overrides", "runs", "results", "directory", box=box.SIMPLE_HEAD)
+    table.columns[-1].overflow = "fold"  # to be copied
+    for sweep in sweeps:
+        results = "" if sweep["results"] is None else " to ".join(
+            dict.fromkeys(short(result) for result in sweep["results"])
+        )  # fmt: skip
+        start = datetime.fromisoformat(sweep["start"])
+        table.add_row(
+            f"{start:%b %d %H:%M}", *map(Text, (sweep["app"], sweep["overrides"], sweep["states"],
+                                                results, sweep["directory"])),
+        )  # fmt: skip
+    console().print(table)

@@ -1,0 +1,80 @@
+"""`hpc show`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer  # noqa: F401 - of the annotations
+
+from .. import _metrics as metrics
+from .. import _records as records
+from .._metrics import newest_step
+from .._table import elapsed_s
+from .sweeps import JSON, RUN, as_json, folder_of, run_named
+
+
+def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) -> None:
+    """All that is known of one run: overrides, config, attempts, source, resources, error.
+
+    \b
+    hpc show 3                   run 3 of your newest sweep
+    hpc show fig1 3 --json
+    """
+    directory, run = run_named(words)
+    known = _known(directory, run)
+    if json:
+        as_json(known)
+    else:
+        _print(known)
+
+
+def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
+    folder = folder_of(directory, run)
+    submissions = records.read(directory / records.SWEEP).get("submissions", [])
+    numbered = {each["submission"]: each for each in submissions}
+    submission = numbered.get(run.get("submission"), {})
+    last: dict[str, float] = {}
+    for values in metrics.read_metrics(folder).values():
+        last |= values
+    config = folder / ".hydra" / "config.yaml"
+    if run.get("log"):
+        run["log"] = str(directory / run["log"])
+    return {
+        **run,
+        "step": newest_step(folder),
+        "elapsed_s": elapsed_s(run),
+        "metrics": last,
+        "directory": str(folder),
+        "command": submission.get("command"),
+        "versions": submission.get("versions"),
+        "source": run.get("source") and str(directory / run["source"]),
+        "git_diff": run.get("git_diff") and str(directory / run["git_diff"]),
+        "config": config.read_text() if config.exists() else None,
+    }
+
+
+def _print(known: Mapping[str, Any]) -> None:
+    rows = {name: value for name, value in known.items() if value not in (None, [], {}, "")}
+    long = {name: str(rows.pop(name)) for name in ("config", "error") if name in rows}
+    for name, value in rows.items():
+        if name in ("format", "library") or (name == "ranks" and value == 1):
+            continue
+        if name == "attempts":
+            value = f"\n{'':<12}".join(_line(each) for each in value)
+        elif name == "overrides":
+            value = shlex.join(value)
+        elif isinstance(value, Mapping):
+            value = _line(value)
+        print(f"{name.replace('_', ' '):<11} {value}")
+    for name, text in long.items():
+        print(f"\n{name}:\n{text.strip()}")
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {_line(value) if isinstance(value, Mapping) else value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,148 @@
+"""`hpc ls`, `status`, `logs` and `show`, on the records of a sweep in which a run fails."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc_hydra import _records as records
+
+from .conftest import copied
+from .hpc_command import hpc
+from .using import ONE_PROCESS, App
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """With a sweep of three runs, of which one fails, and a sweep in a place of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    folder = tmp_path_factory.mktemp("app") / "zen_app"
+    for app in copied("zen_app", folder, "-m", "zen_app"):
+        options = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3")
+        assert app("lr=0.1,0.2,-1", *options).returncode == 1
+        assert app("hydra.sweep.dir=paper/fig1", "lr=0.5", *options).returncode == 0
+        yield app
+    patch.undo()
+
+
+def test_sweeps_are_listed_the_newest_first(app: App) -> None:
+    """Those named by their owner too; hpc alone is hpc ls. What is gone drops out."""
+    records._remember(app.folder / "gone")
+    lines = hpc().stdout.splitlines()
+    assert hpc("ls").stdout.splitlines() == lines
+    newest, older = (line for line in lines if "zen_app" in line)
+    assert "paper/fig1" in newest and re.search(r"lr=0.5 .* 1 completed", newest)
+    assert "2 completed, 1 failed" in older and f" {app.sweep} " in older
+    assert hpc("ls", "paper", cwd=app.folder).stdout.count("completed") == 1
+    found = json.loads(hpc("ls", app.folder, "--json").stdout)
+    assert {each["directory"] for each in found} == {
+        str(app.sweep), str(app.folder / "paper" / "fig1")
+    }  # fmt: skip
+    assert all(each["app"] == "zen_app" for each in found)
+
+
+def test_a_sweep_is_named_by_a_part_of_its_directory(app: App) -> None:
+    assert "1 runs: 1 completed" in hpc("status").stdout
+    assert "1 runs: 1 completed" in hpc("status", "fig1").stdout
+    assert "3 runs:" in hpc("status", "sweep", cwd=app.folder).stdout
+    several = hpc("status", app.folder.name)
+    assert several.returncode == 2 and f"\n    {app.sweep}\n" in several.stderr
+    none = hpc("status", "fig7")
+    assert none.returncode == 2 and "fig7: no sweep has that" in none.stderr
+    # One that is called so, and not another in whose name it is by chance.
+    shutil.copytree(app.folder / "paper" / "fig1", app.folder / "paper" / "fig10")
+    records._remember(app.folder / "paper" / "fig10")
+    assert hpc("status", "fig1").stdout.endswith("paper/fig1\n")
+    shutil.rmtree(app.folder / "paper" / "fig10")
+
+
+def test_the_table_of_a_sweep(app: App) -> None:
+    output = hpc("status", app.sweep).stdout
+    assert output.startswith("all runs: model=logistic steps=3\n")
+    assert re.search(r"  0 .* lr=0\.1 +COMPLETED +3 +\d:\d\d:\d\d .* 1\.833e-05", output)
+    assert "run 2 failed: ValueError: lr=-1.0 is negative\n    lr=-1 log: " in output
+    told = json.loads(hpc("status", app.sweep, "--json").stdout)
+    assert [(run["state"], run["step"]) for run in told["runs"]] == [
+        ("COMPLETED", 3), ("COMPLETED", 3), ("FAILED", None)
+    ]  # fmt: skip
+    assert Path(told["runs"][2]["log"]).exists()
+    watched = hpc("status", app.sweep, "--watch")
+    assert watched.stdout == output
+
+
+def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
+    output = hpc("logs", app.sweep, "2").stdout
+    assert re.search(r"^job\| hpc-hydra: run 2 begins on \S+, 20\d\d-", output, re.MULTILINE)
+    assert re.search("^ValueError: lr=-1.0 is negative$", output, re.MULTILINE)
+    assert hpc("logs", app.sweep / "2", "--follow").stdout == output
+    alone = hpc("logs", "fig1", "0").stdout.splitlines()
+    assert alone[0].startswith("job| hpc-hydra: run 0 begins")
+    assert "completed with result" in alone[1]
+    missing = hpc("logs", app.sweep, "3")
+    assert missing.returncode == 2 and "has no run 3, but 0 to 2" in missing.stderr
+
+
+def test_all_that_is_known_of_a_run(app: App) -> None:
+    output = hpc("show", app.sweep, "2").stdout
+    for text in (
+        "\noverrides   lr=-1 +setup=local",
+        "lr: -1.0",
+        "ValueError: lr=-1.0",
+        "-m zen_app",
+    ):
+        assert text in output
+    known = json.loads(hpc("show", "0", "--json").stdout)  # of the newest sweep
+    assert (
+        known["metrics"]["total"] == known["result"] == pytest.approx(0.5e-4 * (1 + 1 / 2 + 1 / 3))
+    )
+    assert known["directory"] == str(app.folder / "paper" / "fig1" / "0")
+
+
+def test_a_run_alone_is_shown(app: App) -> None:
+    """It has no sweep.json."""
+    assert app("model=logistic").returncode == 0
+    assert "COMPLETED" in hpc("status", app.run).stdout
+    assert "model=logistic" in hpc("show", app.run).stdout
+
+
+def test_nothing_heavy_is_loaded(app: App) -> None:
+    """Else each look would take as long as Hydra's start."""
+    program = """
+import sys
+from hpc_hydra._command.app import app
+app(sys.argv[1:], standalone_mode=False)
+heavy = {"cloudpickle", "hydra", "matplotlib", "numpy", "omegaconf", "pandas", "submitit", "wandb"}
+print(heavy & {*sys.modules}, file=sys.stderr)
+"""
+    for words in (
+        ["ls"],
+        ["status", app.sweep],
+        ["logs", app.sweep, "0"],
+        ["show", app.sweep, "0"],
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True
+        )
+        assert ended.stderr == "set()\n"
+
+
+def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:
+    """As `hpc show 0 | head -1` does."""
+    read, write = os.pipe()
+    os.close(read)
+    for words in (["ls"], ["show", app.sweep, "0"], ["status", app.sweep]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "hpc_hydra", *words],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert ended.stderr == ""
+    os.close(write)
