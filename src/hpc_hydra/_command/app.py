@@ -8,6 +8,8 @@ from __future__ import annotations
 import typer
 
 from .cancel import cancel
+from .clean import clean
+from .doctor import doctor
 from .logs import logs
 from .ls import ls
 from .plot import EXAMPLES as PLOT
@@ -37,7 +39,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show, retry, cancel, rerun):
+for command in (ls, status, logs, show, retry, cancel, rerun, clean, doctor):
     app.command()(command)
 app.command(epilog=RESULTS)(results)
 app.command(epilog=PLOT)(plot)

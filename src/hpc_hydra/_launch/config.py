@@ -47,6 +47,8 @@ class SlurmConf(SlurmQueueConf):
     # parameters, such as [epochs], whose values may differ from the recorded ones: runs go on with the new
     # values, from their checkpoints, complete ones too
     may_change: list[str] | None = None
+    # true: print the job script and ask sbatch whether it would take it, instead of submitting
+    test_only: bool = False
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True
 
@@ -62,6 +64,7 @@ class LocalConf(LocalQueueConf):
     only_runs: list[int] | None = None
     redo: bool = False
     may_change: list[str] | None = None
+    test_only: bool = False
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True
     timeout_min: int = 7 * 24 * 60

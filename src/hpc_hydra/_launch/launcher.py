@@ -69,6 +69,9 @@ class Launcher(stock.BaseSubmititLauncher):
         self.folder = Path(self.params["submitit_folder"]).absolute()
         refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
+        if self.params["test_only"]:
+            self._test()
+            sys.exit()
         self.folder.mkdir(parents=True, exist_ok=True)
         if "mode" in self.config.hydra.sweep:
             self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
@@ -96,6 +99,14 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError(
                 f"hydra.launcher.wait=false: the sweeper {sweeper} needs the results of its runs"
             )
+
+    def _test(self) -> None:
+        """Say whether the jobs could be submitted.
+
+        Raises:
+            LauncherError: they could not.
+        """
+        print("runs on this machine")
 
     def _warn_of_others(self) -> None:
         if folders := shlex.join(map(str, writable_by_all(self.folder, self.directory))):
