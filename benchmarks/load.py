@@ -60,10 +60,10 @@ def measure(place: Place) -> list[Row]:
                 goal=goal(f"≤ {LINEAR}", each <= LINEAR * before),
             )
         )  # fmt: skip
-    status = sweeps[-1].status
+    status = last.status
     rows.append(
         Row(
-            f"`hpc status` of {many:,} runs", f"{seconds(status.seconds)}, {megabytes(status.peak_mb)}",
+            f"`hpc status` of {last.runs:,} runs", f"{seconds(status.seconds)}, {megabytes(status.peak_mb)}",
             goal=goal(f"≤ {READ_S} s", status.seconds <= READ_S),
         )
     )  # fmt: skip
