@@ -119,7 +119,7 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
         for preset in presets:
             chosen = [f"+setup={preset}"] if preset else []
             asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
-            tried = _run(app, *chosen, "--multirun", *asked)
+            tried = _run(app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
             if tried.returncode:
                 yield Finding(

@@ -45,7 +45,8 @@ def rerun(
     own = [each for each in run["overrides"] if not records.hydras_own(each)]
     folder = _free(directory / "rerun" / str(run["number"]))
     where = directory_override("hydra.run.dir", folder)
-    command.words = [*command.words[:app], *kept, *own, "hydra.mode=RUN", where]
+    command.words = [*command.words[:app], *kept]
+    command.add(*own, "hydra.mode=RUN", where)
     print(command.shell(), flush=True)
     if here:
         command.execute()

@@ -69,14 +69,14 @@ def retry(
         jobs = f": the jobs of {listed(under_way)} are under way" if under_way else ""
         print(f"Nothing to do{jobs}.")
         return
-    command.overriding(overrides)
-    command.words.append(directory_override("hydra.sweep.dir", directory))
+    command.add(*overrides)
+    command.add(directory_override("hydra.sweep.dir", directory))
     if run:
-        command.words.append(f"hydra.launcher.only_runs=[{','.join(map(str, run))}]")
+        command.add(f"hydra.launcher.only_runs=[{','.join(map(str, run))}]")
     if redo:
-        command.words.append("hydra.launcher.redo=true")
+        command.add("hydra.launcher.redo=true")
     if changed:
-        command.words.append(f"hydra.launcher.may_change=[{','.join(changed)}]")
+        command.add(f"hydra.launcher.may_change=[{','.join(changed)}]")
     how = f"from the start; what they have left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip

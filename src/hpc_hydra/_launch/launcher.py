@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from .waiting import Watch
 
 log = logging.getLogger(__name__)
+
+ABOUT_TO_END_S = 30.0
 
 
 class Launcher(stock.BaseSubmititLauncher):
@@ -167,6 +170,8 @@ class Launcher(stock.BaseSubmititLauncher):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
+            if redo or changed:
+                under_way &= self._unfinished(runs)
             if busy := [
                 run.number for run in left if run.job_id in under_way and run.number in changed
             ]:
@@ -215,9 +220,22 @@ class Launcher(stock.BaseSubmititLauncher):
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
 
+    def _unfinished(self, runs: list[Run]) -> set[str]:
+        """The jobs that have something left to do by the records of their ``runs``; of the others none that
+        still is about to end, and might take up what is given to a new one."""
+        mine = {str(run.job_id) for run in runs}
+        left = {
+            str(run.job_id) for run in runs
+            if not records.has_ended(self.directory / str(run.number), run.job_id)
+        }  # fmt: skip
+        deadline = time.monotonic() + ABOUT_TO_END_S
+        while mine & self._under_way(just_completed=False) - left and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
     @abstractmethod
-    def _under_way(self) -> set[str]:
-        """The jobs that may still give a result."""
+    def _under_way(self, just_completed: bool = True) -> set[str]:
+        """The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet."""
 
     @abstractmethod
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
