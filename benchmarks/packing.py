@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from statistics import median
 
-from measuring import OURS, STOCK, Place, Row, goal, seconds, tell
+from measuring import OURS, STOCK, Place, Row, goal, packed, seconds, tell
 
 RUNS, RANKS = 200, 4
 REPEATS = 3  # of all but the stock launcher, which takes minutes
@@ -29,13 +29,13 @@ def measure(place: Place) -> list[Row]:
 def _short_runs(place: Place) -> list[Row]:
     app = (place.python, place.app)
     every = f"seed=range({RUNS})"
-    place.used(*app, *OURS, *_packed(2), "seed=range(2)")  # compiles what it imports
+    place.used(*app, *OURS, *packed(2, RANKS), "seed=range(2)")  # compiles what it imports
     _parsl(place)
     ours, parsl, quick_parsl = [], [], []
     for turn in range(REPEATS):  # in turns: a machine is not equally quick all the time
         tell(f"{RUNS} runs in one job with ours and with Parsl, {turn + 1} of {REPEATS}")
         place.wait_until_idle()
-        ours.append(place.used(*app, *OURS, *_packed(RUNS), every).seconds)
+        ours.append(place.used(*app, *OURS, *packed(RUNS, RANKS), every).seconds)
         parsl.append(_parsl(place))
         quick_parsl.append(_parsl(place, QUICK_PERIOD_S))
         tell(f"{seconds(ours[-1])}; {seconds(parsl[-1][0])}; {seconds(quick_parsl[-1][0])}")
@@ -63,20 +63,11 @@ def _short_runs(place: Place) -> list[Row]:
             Row(
                 f"{what}; {name}", seconds(own), others=seconds(whole),
                 ratio=f"{whole / own:.1f} x",
-                goal=goal("≥ 1 x", whole >= own) if measured is parsl else "",
+                goal=goal("≥ 1 x", whole >= own),
             ),
             Row(f"{name}: from `parsl.load` to the last result", others=seconds(from_load)),
         ]  # fmt: skip
     return [*rows, Row(f"{RUNS} runs without Slurm, Hydra's basic launcher", others=seconds(basic))]
-
-
-def _packed(runs: int) -> tuple[str, ...]:
-    """Overrides for jobs of RANKS ranks that share ``runs`` runs."""
-    return (
-        "hydra.launcher.nodes=1",
-        f"hydra.launcher.tasks_per_node={RANKS}",
-        f"hydra.launcher.runs_per_job={runs}",
-    )
 
 
 def _parsl(place: Place, *period: float) -> tuple[float, float]:
@@ -92,8 +83,8 @@ def _gpu_runs(place: Place) -> Row:
     tell(f"{GPUS} runs of {SLEEP_S} s on one GPU each, in one job and in {GPUS}")
     app = (place.python, place.app)
     runs = (f"sleep_s={SLEEP_S}", f"seed=range({GPUS})", "hydra.launcher.partition=gpu")
-    packed = (*_packed(GPUS), f"hydra.launcher.gres=gpu:{GPUS}")
-    place.used(*app, *OURS, *runs, *packed, "hydra.job.name=ours")
+    one_job = (*packed(GPUS, RANKS), f"hydra.launcher.gres=gpu:{GPUS}")
+    place.used(*app, *OURS, *runs, *one_job, "hydra.job.name=ours")
     place.used(*app, *STOCK, *runs, "hydra.launcher.gres=gpu:1", "hydra.job.name=stock")
     ours, stock = _duration(place, "ours"), _duration(place, "stock")
     return Row(
@@ -107,7 +98,12 @@ def _uneven_runs(place: Place) -> Row:
     tell(f"{len(UNEVEN_S)} runs of very different length on {RANKS} ranks")
     lengths = f"sleep_s={','.join(map(str, UNEVEN_S))}"
     place.used(
-        place.python, place.app, *OURS, *_packed(len(UNEVEN_S)), lengths, "hydra.job.name=uneven"
+        place.python,
+        place.app,
+        *OURS,
+        *packed(len(UNEVEN_S), RANKS),
+        lengths,
+        "hydra.job.name=uneven",
     )
     ours, ideal = _duration(place, "uneven"), max(sum(UNEVEN_S) / RANKS, max(UNEVEN_S))
     return Row(

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +86,8 @@ def _text(record: Mapping[str, Any]) -> str:
 @cache
 def library_version() -> str:
     """That of the installed hpc-hydra."""
+    from importlib.metadata import version  # slow, and of no use to --help
+
     return version("hpc-hydra")
 
 

@@ -7,6 +7,7 @@ is under way can be waited for again, and one that has ended goes on with what i
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -65,6 +66,7 @@ class Launcher(stock.BaseSubmititLauncher):
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
         assert self.config is not None and self.task_function is not None
+        gc.freeze()  # this process only waits: nothing that is there now becomes garbage
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
