@@ -201,6 +201,11 @@ def test_the_command_prints_means_over_seeds_of_two_sweeps(
     assert "lr runs result acc.last acc.max duration" in rows
     assert "1 4 2.00 ± 0.82 0.550 ± 0.058 0.550 ± 0.058 0:00:10" in rows[3]
     assert rows[4].startswith("2 4 3 ± 0 ")
+    out = hpc("results", tmp_path / "first", tmp_path / "second", "--where", "seed=4")
+    assert [line.split()[:2] for line in out.splitlines()[3:5]] == [
+        ["second", "1"],
+        ["second", "3"],
+    ]
 
 
 def test_csv_and_json_can_be_read_back(hpc: Callable[..., str], tmp_path: Path) -> None:

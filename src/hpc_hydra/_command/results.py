@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -160,11 +159,9 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         if not name.endswith(".std") and any(row.get(name) is not None for row in table.rows)
     ]  # fmt: skip
     console = Console(highlight=False) if sys.stdout.isatty() else Console(width=1000)
-    shared = (
-        os.path.commonpath([str(row["sweep"]) for row in table.rows]) if "sweep" in columns else ""
-    )
+    names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
     headings = {name: "duration" if name == "duration_s" else name for name in columns}
-    cells = {name: [_cell(row, name, shared) for row in table.rows] for name in columns}
+    cells = {name: [_cell(row, name, names) for row in table.rows] for name in columns}
     first = ["sweep", "run", *table.parameters, *table.results, *wanted]
     important = [name for name in first if name in columns]
     fitting: list[str] = []
@@ -190,10 +187,10 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
 
 
-def _cell(row: Row, name: str, shared: str) -> str:
+def _cell(row: Row, name: str, names: Mapping[str, str]) -> str:
     value = row.get(name)
     if name == "sweep":
-        return os.path.relpath(str(value), shared)
+        return names[str(value)]
     if name == "duration_s" and results_.is_number(value):
         return results_.clock(value)
     spread = row.get(f"{name}.std")
