@@ -63,7 +63,7 @@ def measure(place: Place) -> list[Row]:
     status = sweeps[-1].status
     rows.append(
         Row(
-            f"`hpc status` of {many:,} runs", f"{seconds(status.seconds)}, {megabytes(status.peak_mb)}",
+            f"`hpc status` of {last.runs:,} runs", f"{seconds(status.seconds)}, {megabytes(status.peak_mb)}",
             goal=goal(f"≤ {READ_S} s", status.seconds <= READ_S),
         )
     )  # fmt: skip
