@@ -26,7 +26,9 @@ def cancel(
     run: Annotated[list[int] | None, RUNS] = None,
     yes: Annotated[bool, YES] = False,
 ) -> None:
-    """End the runs that are under way; they save what they can, and `hpc retry` goes on with them.
+    """End the runs that are under way.
+
+    They save what they can, and `hpc retry` goes on with them.
 
     \b
     hpc cancel                   all of your newest sweep

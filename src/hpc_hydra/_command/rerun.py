@@ -20,9 +20,9 @@ def rerun(
         bool, typer.Option("--here", help="Execute it, instead of printing it.")
     ] = False,
 ) -> None:
-    """The command that does one run on this machine, with the source that it had.
+    """One run on this machine, with its source.
 
-    It goes to a new directory, so the sweep stays as it is.
+    That is the copy of the code that it had when it was submitted. It goes to a new directory, so the sweep stays as it is.
 
     \b
     hpc rerun 3                  prints it: to be changed, or for a debugger

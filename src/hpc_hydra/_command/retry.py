@@ -17,7 +17,7 @@ def retry(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SWEEP] [NAME=VALUE]...",
+            metavar="SWEEP|NAME=VALUE",
             help="The sweep, and overrides to change: a parameter that all runs have alike, or hydra.*.",
         ),
     ] = None,
@@ -27,9 +27,10 @@ def retry(
     ] = False,
     yes: Annotated[bool, YES] = False,
 ) -> None:
-    """Submit what did not complete once more: the recorded command, in its directory.
+    """Submit what did not complete once more.
 
-    Runs go on from their checkpoints, with the code as it is now. The command is shown first.
+    It is the recorded command, in its folder, and shown first. Runs go on from their checkpoints, with the
+    code as it is now.
 
     \b
     hpc retry                           what is left of your newest sweep

@@ -30,9 +30,9 @@ def sync(
         list[str] | None, typer.Argument(help="Several are possible; by default your newest one.")
     ] = None,
 ) -> None:
-    """Send W&B what was written offline and is not sent yet, of runs that are over.
+    """Send W&B what was written offline.
 
-    It can be repeated: what is sent is not sent again. What a kill kept from W&B's files is in
+    What is not sent yet, of runs that are over. It can be repeated: what is sent is not sent again. What a kill kept from W&B's files is in
     metrics.jsonl, and is sent too. Exit code 1 if something is left to send.
 
     \b
