@@ -288,6 +288,12 @@ def _only_hydra(config: DictConfig) -> DictConfig:
     return only
 
 
+def resolve_with(config: Any) -> None:
+    """Let ``${hydra:…}`` in configs mean what ``config`` has there, which may have been read from a file."""
+    utils.setup_globals()
+    HydraConfig.instance().cfg = config
+
+
 def run(
     config: DictConfig,
     task_function: Callable[[Any], Any],

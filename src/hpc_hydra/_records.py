@@ -213,6 +213,12 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
         attempts[-1] |= {"state": state, "end": now(), **used}
 
 
+def has_ended(directory: Path, job_id: str | None) -> bool:
+    """Whether the run in ``directory`` is over by its record, which is of this job."""
+    record = read(directory / RUN)
+    return record.get("state") in ENDED and record.get("job_id") == job_id
+
+
 def reopen(directory: Path) -> None:
     """Let a run go on that is over, with other overrides; what it came to until now stays in `before`.
 

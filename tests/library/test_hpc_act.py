@@ -62,7 +62,7 @@ def test_more_of_the_same(zen_app: App) -> None:
     assert done.returncode == 0, done.stderr
     run = record(zen_app.sweep / "1")
     assert steps(zen_app.sweep / "1") == [1, 2, 3, 4]
-    assert run["overrides"] == ["lr=0.2", "+setup=local", "model=logistic", "steps=4"]
+    assert run["overrides"] == ["lr=0.2", "steps=4", "+setup=local", "model=logistic"]
     assert run["before"] == [
         {name: before[name] for name in ("overrides", "state", "result", "end")}
     ]  # fmt: skip
@@ -102,7 +102,10 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
         ["git", "init", "--quiet"], cwd=yaml_app.folder, check=True
     )  # else it is not copied
     folder = yaml_app.folder / "a b, c"
-    assert yaml_app("x=0,2", f"hydra.sweep.dir='{folder}'", ONE_PROCESS).returncode == 1
+    assert (
+        yaml_app("x=0,2", f"hydra.sweep.dir='{folder}'", ONE_PROCESS, "-cn", "config").returncode
+        == 1
+    )
     (yaml_app.folder / "conf" / "model" / "small.yaml").write_text("scale: 9")
     done = hpc("rerun", folder / "1", "--here")
     assert done.returncode == 0, done.stderr

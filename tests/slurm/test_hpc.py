@@ -32,16 +32,14 @@ def steps(app: Project, run: str) -> list[int]:
 
 
 def test_a_day(app: Project) -> None:
-    hold = "+hydra.launcher.additional_parameters.hold=true"
-    submit(app, "x=1,0", "steps=3", "pace=0.2", hold, name="out/fig1")
-    table = hpc(app, "status").stdout
-    assert re.search(r"x=1 +PENDING +JobHeldUser", table), table
+    begin = "+hydra.launcher.additional_parameters.begin="
+    submit(app, "x=1,0", "steps=3", "pace=0.2", f"{begin}now+3600", name="out/fig1")
+    line = r"x=1 +PENDING +BeginTime, expected .*\d\d:\d\d"
+    wait_until(lambda: re.search(line, hpc(app, "status").stdout))
     waiting = hpc(app, "logs", "0")
-    assert (
-        waiting.returncode == 1 and "has no log yet: it is pending, JobHeldUser" in waiting.stderr
-    )
+    assert waiting.returncode == 1 and "has no log yet: it is pending, BeginTime" in waiting.stderr
 
-    slurm(app, "scontrol", "release", job_of(app.path / "out" / "fig1"))
+    slurm(app, "scontrol", "update", f"jobid={job_of(app.path / 'out' / 'fig1')}", "StartTime=now")
     log = hpc(app, "logs", "fig1", "0", "--follow").stdout
     assert re.search(r"^job\| hpc-hydra: run 0 begins on ", log, re.MULTILINE)
     assert steps(app, "out/fig1/0") == [1, 2, 3]
@@ -52,14 +50,13 @@ def test_a_day(app: Project) -> None:
 
     source = app.path / "app.py"
     source.write_text(source.read_text().replace("/ config.x", "/ (config.x or 2)"))
-    done = hpc(app, "retry", "--yes", "hydra.launcher.wait=true")
+    done = hpc(app, "retry", "--yes", "hydra.launcher.wait=true", f"{begin}now")
     assert done.returncode == 0 and "2 runs: 2 completed" in done.stdout, done.stderr
     more = hpc(app, "retry", "steps=5", "-y")
     assert more.returncode == 0, more.stderr
     assert steps(app, "out/fig1/0") == [1, 2, 3, 4, 5]
     run = record(app.path / "out" / "fig1" / "0" / "run.json")
     assert [each["overrides"] for each in run["before"]] == [["x=1", "steps=3", "pace=0.2"]]
-    # The first source: it failed.
     again = hpc(app, "rerun", "1", "--here")
     assert again.returncode == 0, again.stderr
     assert "rerun/1" in again.stdout
@@ -67,7 +64,7 @@ def test_a_day(app: Project) -> None:
     cleaned = hpc(app, "clean", "--older-than=0", "--only=checkpoints", "--yes")
     assert cleaned.returncode == 0 and not list(app.path.glob("out/fig1/*/*.ckpt"))
     listed = hpc(app, "ls").stdout
-    assert re.search(r"app\.py +x=1,0 steps=5 pace=0\.2 +2 completed .* \S+/out/fig1", listed)
+    assert re.search(r"app\.py +x=1,0 steps=5 pace=0\.2 +2 completed +\S+/out/fig1", listed)
 
 
 def test_cancelling_and_requeueing(app: Project) -> None:
@@ -100,7 +97,7 @@ def test_could_a_job_run(app: Project) -> None:
     healthy = hpc(app, "doctor", "app.py", "--job")
     assert healthy.returncode == 0, healthy.stdout
     assert "ok   app.py: to start at " in healthy.stdout
-    assert re.search(r"ok   a job has started \S+/.venv/bin/python", healthy.stdout)
+    assert re.search(r"ok   a job has started /.*/bin/python", healthy.stdout)
     for override, complaint in (
         ("hydra.launcher.partition=nope", "the cluster's partitions: cpu, gpu, preempt"),
         ("hydra.launcher.python=/nowhere/python", "/nowhere/python does not exist"),

@@ -22,6 +22,7 @@ from .results import results
 from .retry import retry
 from .show import show
 from .status import status
+from .sync import sync
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -39,7 +40,7 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show, retry, cancel, rerun, clean, doctor):
+for command in (ls, status, logs, show, retry, cancel, rerun, sync, clean, doctor):
     app.command()(command)
 app.command(epilog=RESULTS)(results)
 app.command(epilog=PLOT)(plot)

@@ -26,7 +26,9 @@ def cancel(
     run: Annotated[list[int] | None, RUNS] = None,
     yes: Annotated[bool, YES] = False,
 ) -> None:
-    """End the runs that are under way; they save what they can, and `hpc retry` goes on with them.
+    """End the runs that are under way.
+
+    They save what they can, and `hpc retry` goes on with them.
 
     \b
     hpc cancel                   all of your newest sweep
@@ -82,7 +84,11 @@ def _scancel(*words: str) -> None:
 def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
     """Tell the supervisors of ``runs`` to look, until all of these are over."""
     deadline = time.monotonic() + GIVE_UP_S
-    while left := [each for each in runs if not _is_over(directory, each)]:
+    while left := [
+        each
+        for each in runs
+        if not records.has_ended(directory / str(each["number"]), each["job_id"])
+    ]:
         if time.monotonic() > deadline:
             fail(
                 f"{listed([each['number'] for each in left])} did not end. Of a sweep with "
@@ -96,13 +102,10 @@ def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGCONT)
         until = time.monotonic() + SIGNAL_EVERY_S
-        while time.monotonic() < until and not all(_is_over(directory, each) for each in left):
+        while time.monotonic() < until and not all(
+            records.has_ended(directory / str(each["number"]), each["job_id"]) for each in left
+        ):
             time.sleep(0.2)
-
-
-def _is_over(directory: Path, run: dict[str, Any]) -> bool:
-    record = records.read(directory / str(run["number"]) / records.RUN)
-    return record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED
 
 
 def _processes(folder: Path) -> list[int]:

@@ -28,7 +28,7 @@ def doctor(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[APP] [OVERRIDE]...",
+            metavar="APP|OVERRIDE",
             help="A module or a script with Hydra, and what it needs to be composed; by default the one "
             "below src/, or that of your newest sweep from this folder.",
         ),
@@ -39,9 +39,9 @@ def doctor(
     ] = False,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """Whether jobs could run: before the first one, and when something is odd.
+    """Whether jobs could run, and what to do if not.
 
-    Exit code 1: no job, or not that of each preset.
+    Before the first one, and when something is odd. Exit code 1: no job, or not that of each preset.
 
     \b
     hpc doctor                   in the repository of the app
@@ -119,7 +119,7 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
         for preset in presets:
             chosen = [f"+setup={preset}"] if preset else []
             asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
-            tried = _run(app, *chosen, "--multirun", *asked)
+            tried = _run(app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
             if tried.returncode:
                 yield Finding(

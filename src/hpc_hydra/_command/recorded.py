@@ -47,12 +47,22 @@ class Command:
         cwd = Path(submission.get("cwd", Path.cwd()))  # records of before have none
         return cls(words, cwd, submission.get("python", python), {})
 
-    def overriding(self, overrides: Sequence[str]) -> None:
-        """Put ``overrides`` in the place of those about the same."""
-        keys = {records.key_of(each) for each in overrides}
-        self.words = [word for word in self.words if records.key_of(word) not in keys] + [
-            *overrides
-        ]
+    def add(self, *overrides: str) -> None:
+        """Put ``overrides`` in the place of those about the same, and beside the others: Hydra takes them only
+        in a row, not on both sides of an option."""
+        new = {records.key_of(each): each for each in overrides}
+        left = dict(new)
+        words = [
+            left.pop(key, "") if key in new else word
+            for word in self.words for key in [records.key_of(word)]
+        ]  # fmt: skip
+        words = [word for word in words if word]
+        app = place_of_app(words)
+        place = next(
+            (at for at, word in enumerate(words) if at > app and "=" in word and word[0] != "-"),
+            len(words),
+        )
+        self.words = [*words[:place], *left.values(), *words[place:]]
 
     def shell(self) -> str:
         """It, to be typed anywhere."""

@@ -20,9 +20,9 @@ def rerun(
         bool, typer.Option("--here", help="Execute it, instead of printing it.")
     ] = False,
 ) -> None:
-    """The command that does one run on this machine, with the source that it had.
+    """One run on this machine, with its source.
 
-    It goes to a new directory, so the sweep stays as it is.
+    That is the copy of the code that it had when it was submitted. It goes to a new directory, so the sweep stays as it is.
 
     \b
     hpc rerun 3                  prints it: to be changed, or for a debugger
@@ -45,7 +45,8 @@ def rerun(
     own = [each for each in run["overrides"] if not records.hydras_own(each)]
     folder = _free(directory / "rerun" / str(run["number"]))
     where = directory_override("hydra.run.dir", folder)
-    command.words = [*command.words[:app], *kept, *own, "hydra.mode=RUN", where]
+    command.words = [*command.words[:app], *kept]
+    command.add(*own, "hydra.mode=RUN", where)
     print(command.shell(), flush=True)
     if here:
         command.execute()

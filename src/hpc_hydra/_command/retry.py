@@ -17,7 +17,7 @@ def retry(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SWEEP] [NAME=VALUE]...",
+            metavar="SWEEP|NAME=VALUE",
             help="The sweep, and overrides to change: a parameter that all runs have alike, or hydra.*.",
         ),
     ] = None,
@@ -27,9 +27,10 @@ def retry(
     ] = False,
     yes: Annotated[bool, YES] = False,
 ) -> None:
-    """Submit what did not complete once more: the recorded command, in its directory.
+    """Submit what did not complete once more.
 
-    Runs go on from their checkpoints, with the code as it is now. The command is shown first.
+    It is the recorded command, in its folder, and shown first. Runs go on from their checkpoints, with the
+    code as it is now.
 
     \b
     hpc retry                           what is left of your newest sweep
@@ -69,14 +70,14 @@ def retry(
         jobs = f": the jobs of {listed(under_way)} are under way" if under_way else ""
         print(f"Nothing to do{jobs}.")
         return
-    command.overriding(overrides)
-    command.words.append(directory_override("hydra.sweep.dir", directory))
+    command.add(*overrides)
+    command.add(directory_override("hydra.sweep.dir", directory))
     if run:
-        command.words.append(f"hydra.launcher.only_runs=[{','.join(map(str, run))}]")
+        command.add(f"hydra.launcher.only_runs=[{','.join(map(str, run))}]")
     if redo:
-        command.words.append("hydra.launcher.redo=true")
+        command.add("hydra.launcher.redo=true")
     if changed:
-        command.words.append(f"hydra.launcher.may_change=[{','.join(changed)}]")
+        command.add(f"hydra.launcher.may_change=[{','.join(changed)}]")
     how = f"from the start; what they have left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip

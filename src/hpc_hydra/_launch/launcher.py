@@ -14,9 +14,10 @@ import re
 import shlex
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from .waiting import Watch
 
 log = logging.getLogger(__name__)
+
+ABOUT_TO_END_S = 30.0
 
 
 class Launcher(stock.BaseSubmititLauncher):
@@ -169,6 +172,8 @@ class Launcher(stock.BaseSubmititLauncher):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
+            if redo or changed:
+                under_way &= self._unfinished(runs)
             if busy := [
                 run.number for run in left if run.job_id in under_way and run.number in changed
             ]:
@@ -191,9 +196,9 @@ class Launcher(stock.BaseSubmititLauncher):
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
-            # Slurm may have lost a node on which the job goes on.
-            if (word := self.folder / f"{run.job_id}_attempt").name in there:
-                word.write_text(attempt.SUPERSEDED)
+            # Slurm may have lost a node on which the job goes on, and another command may wait for it.
+            if run.job_id:
+                (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
@@ -217,9 +222,22 @@ class Launcher(stock.BaseSubmititLauncher):
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
 
+    def _unfinished(self, runs: list[Run]) -> set[str]:
+        """The jobs that have something left to do by the records of their ``runs``; of the others none that
+        still is about to end, and might take up what is given to a new one."""
+        mine = {str(run.job_id) for run in runs}
+        left = {
+            str(run.job_id) for run in runs
+            if not records.has_ended(self.directory / str(run.number), run.job_id)
+        }  # fmt: skip
+        deadline = time.monotonic() + ABOUT_TO_END_S
+        while mine & self._under_way(just_completed=False) - left and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
     @abstractmethod
-    def _under_way(self) -> set[str]:
-        """The jobs that may still give a result."""
+    def _under_way(self, just_completed: bool = True) -> set[str]:
+        """The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet."""
 
     @abstractmethod
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
@@ -345,7 +363,10 @@ class Launcher(stock.BaseSubmititLauncher):
             return result
 
     def _give_up(self, run: Run, reason: str) -> None:
-        """Record that a job has ended without a result."""
+        """Record that a job has ended without a result, unless another command has submitted the run anew."""
+        with suppress(OSError):
+            if (self.folder / f"{run.job_id}_attempt").read_text() == attempt.SUPERSEDED:
+                return
         directory = self.directory / str(run.number)
         try:
             records.record_end(directory, run.overrides, str(run.job_id), reason)

@@ -213,14 +213,15 @@ class SlurmLauncher(Launcher):
             "%s", submitted, len(runs), reason, self._sweep_dir(),
         )  # fmt: skip
 
-    def _under_way(self) -> set[str]:
+    def _under_way(self, just_completed: bool = True) -> set[str]:
         states = squeue.states()
         if states is None:
             raise LauncherError(SILENT)
         # The result of a job that has just completed may not be visible here yet.
         return {
-            job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
-        }
+            job for job, state in states.items()
+            if (state == "COMPLETED" and just_completed) or not squeue.is_over(state)
+        }  # fmt: skip
 
     def _watch(self, runs: list[Run]) -> Watch:
         from .waiting import Queue, Watch
