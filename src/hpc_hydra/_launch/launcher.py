@@ -66,7 +66,7 @@ class Launcher(stock.BaseSubmititLauncher):
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
         assert self.config is not None and self.task_function is not None
-        gc.freeze()  # this process only waits: nothing that is there now becomes garbage
+        gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
@@ -327,6 +327,8 @@ class Launcher(stock.BaseSubmititLauncher):
         return Watch(runs, self.folder)
 
     def _wait(self, runs: list[Run]) -> list[Result]:
+        gc.unfreeze()
+        gc.collect()  # what waiting needs finds room in that
         from .waiting import View, wait
 
         watch = self._watch(runs)
