@@ -12,8 +12,6 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import typer
 
@@ -90,6 +88,9 @@ def sync(
 
 def _reach() -> None:
     """End the command if W&B's server cannot be reached: its client would go on trying for hours."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
     settings = ConfigParser()
     with suppress(Exception):  # somebody's broken file, which W&B itself will tell of
         settings.read(Path.home() / ".config" / "wandb" / "settings")
@@ -99,7 +100,7 @@ def _reach() -> None:
         urlopen(server, timeout=20).close()
     except HTTPError:  # it has answered
         return
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         fail(
             f"{server} cannot be reached from here: {error}. Type this on a login node that has a network.",
             1,
