@@ -3,10 +3,14 @@
 Time is that of the whole command, Python's start and its end included. Ours composes each run and
 records it, as the stock launcher does, for which each run is a job of its own; Parsl's calls are
 functions, for workers in one job of the same size. How long a job took is what Slurm says.
+
+Runs of uneven length are compared with two ideals without any cost: to hand them out in their order as ranks
+become free, which is the best without knowing how long each takes; and to know that beforehand.
 """
 
 from __future__ import annotations
 
+import heapq
 import random
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +27,7 @@ UNEVEN_S = [round(min(random.Random(seed).lognormvariate(0, 1.5), 20), 1) for se
 
 
 def measure(place: Place) -> list[Row]:
-    return [*_short_runs(place), _gpu_runs(place), _uneven_runs(place)]
+    return [*_short_runs(place), _gpu_runs(place), *_uneven_runs(place)]
 
 
 def _short_runs(place: Place) -> list[Row]:
@@ -94,7 +98,7 @@ def _gpu_runs(place: Place) -> Row:
     )  # fmt: skip
 
 
-def _uneven_runs(place: Place) -> Row:
+def _uneven_runs(place: Place) -> list[Row]:
     tell(f"{len(UNEVEN_S)} runs of very different length on {RANKS} ranks")
     lengths = f"sleep_s={','.join(map(str, UNEVEN_S))}"
     place.used(
@@ -105,12 +109,23 @@ def _uneven_runs(place: Place) -> Row:
         lengths,
         "hydra.job.name=uneven",
     )
-    ours, ideal = _duration(place, "uneven"), max(sum(UNEVEN_S) / RANKS, max(UNEVEN_S))
-    return Row(
-        f"{len(UNEVEN_S)} runs of 0 to {max(UNEVEN_S):.0f} s on {RANKS} ranks, from the job's start to its end",
-        seconds(ours), others=f"{seconds(ideal)} at best", ratio=f"{ours / ideal:.2f} of that",
-        goal=goal("≤ 1.1", ours <= 1.1 * ideal),
-    )  # fmt: skip
+    ours = _duration(place, "uneven")
+    free_at = [0.0] * RANKS
+    for length in UNEVEN_S:
+        heapq.heappush(free_at, heapq.heappop(free_at) + length)
+    in_order, known = max(free_at), max(sum(UNEVEN_S) / RANKS, max(UNEVEN_S))
+    what = f"{len(UNEVEN_S)} runs of 0 to {max(UNEVEN_S):.0f} s on {RANKS} ranks"
+    return [
+        Row(
+            f"{what}, from the job's start to its end; others: as ranks become free, without any cost",
+            seconds(ours), others=seconds(in_order), ratio=f"{ours / in_order:.2f} of that",
+            goal=goal("≤ 1.1", ours <= 1.1 * in_order),
+        ),
+        Row(
+            f"{what}; others: if it were known how long each takes",
+            seconds(ours), others=seconds(known), ratio=f"{ours / known:.2f} of that",
+        ),
+    ]  # fmt: skip
 
 
 def _duration(place: Place, name: str) -> float:

@@ -13,7 +13,7 @@ def used(record: Mapping[str, Any]) -> dict[str, Any]:
     """Of a run, for one task rank: peaks over its attempts, CPUs on average, and its share of what its last job
     asked for on a node. Memory is in MiB, which Slurm calls megabytes.
     """
-    attempts = [each for each in record.get("attempts", []) if "wall_s" in each]
+    attempts = [each for each in record.get("attempts", []) if "max_rss_mib" in each]
     asked = record.get("asked", {})
     ranks = asked.get("tasks_per_node", 1)
     wall_s = sum(each["wall_s"] for each in attempts)

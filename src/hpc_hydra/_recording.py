@@ -104,10 +104,7 @@ class RecordCallback(Callback):
             ),
         }
         signals.before_hand_over.append(self._on_stop)
-        failed = before.get("failed", {}).get("attempt")
-        if before.get("job_id") == self.record["job_id"] and failed == attempt.number():
-            self.record = before  # another rank has failed by now
-        else:
+        if not self._other_rank_has_failed(before):
             self._write()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -116,14 +113,19 @@ class RecordCallback(Callback):
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
-        if records.read(self.directory / records.RUN).get("state") == "FAILED":
-            return  # another rank was the first to fail
+        if self._other_rank_has_failed(records.read(self.directory / records.RUN)):
+            return
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=value)
             log.info("completed with result %s, outputs in %s", value, self.directory)
         else:
             error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
             self._write(state="FAILED", end=records.now(), error=error)
+
+    def _other_rank_has_failed(self, there: Mapping[str, Any]) -> bool:
+        """Whether one was quicker to write the record that is ``there``, in this attempt."""
+        failed = there.get("failed", {}).get("attempt")
+        return bool(there.get("job_id") == self.record["job_id"] and failed == attempt.number())
 
     def _on_stop(self, reason: str) -> None:
         self._write(state="STOPPED", end=records.now(), error=reason)

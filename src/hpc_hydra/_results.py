@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -270,6 +271,15 @@ def parameters_of(overrides: Iterable[str]) -> Row:
         name = name.lstrip("+")
         found[f"parameter.{name}" if name in OWN else name] = value_of(value)
     return found
+
+
+def names_of(sweeps: Iterable[str | Path]) -> dict[str, str]:
+    """What a reader tells these directories by: as much of each as they do not have in common."""
+    paths = sorted({str(each) for each in sweeps})
+    if not paths:
+        return {}
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    return {path: os.path.relpath(path, shared) for path in paths}
 
 
 def value_of(text: str) -> Value:

@@ -201,6 +201,11 @@ def test_the_command_prints_means_over_seeds_of_two_sweeps(
     assert "lr runs result acc.last acc.max duration" in rows
     assert "1 4 2.00 ± 0.82 0.550 ± 0.058 0.550 ± 0.058 0:00:10" in rows[3]
     assert rows[4].startswith("2 4 3 ± 0 ")
+    out = hpc("results", tmp_path / "first", tmp_path / "second", "--where", "seed=4")
+    assert [line.split()[:2] for line in out.splitlines()[3:5]] == [
+        ["second", "1"],
+        ["second", "3"],
+    ]
 
 
 def test_csv_and_json_can_be_read_back(hpc: Callable[..., str], tmp_path: Path) -> None:
@@ -233,6 +238,7 @@ def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: 
     assert "loss" not in hpc("results", sweep)
     lines = hpc("results", sweep, "--sort", "loss").splitlines()
     assert [line.split()[0] for line in lines[3:5]] == ["1", "0"]
+    assert "loss.min" in lines[1] and "loss.last" not in lines[1]
     assert "1 of them chosen" in hpc("results", sweep, "--where", "loss.last<0.3")
     assert "no column los, but run, lr" in hpc("results", sweep, "--sort", "los", code=2)
     made(tmp_path / "none", ["lr=1"], [None], steps)
@@ -255,3 +261,19 @@ def test_pandas_is_asked_for_where_it_is_missing(
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"needs pandas: pip install 'hpc-hydra\[results\]'"):
         load(tmp_path)
+
+
+def test_a_terminal_shows_what_it_has_room_for(
+    hpc: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What varies and what was asked for first; the rest is named."""
+    names = [f"metric_with_a_long_name_{number}" for number in range(4)]
+    steps = {run: [{name: 0.5 for name in names}] for run in range(2)}
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2"], [1, 2], steps)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    lines = hpc("results", sweep, "--metric", "*", "--sort", names[3]).splitlines()
+    assert lines[1].split() == ["run", "lr", "state", "result", f"{names[3]}.max", "duration"]
+    (left_out,) = [line for line in lines if line.startswith("no room for ")]
+    assert f"{names[0]}.last" in left_out and f"{names[3]}.max" not in left_out

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from .. import _results as results_
+from .._advice import used
 from .._results import Row, Table, Value, shown
 from .sweeps import SWEEP, fail, named
 
@@ -23,6 +24,8 @@ hpc results fig1 fig2 --over seed              two sweeps, mean and spread over 
 hpc results --metric 'valid_*' --sort valid_loss
 hpc results --csv > results.csv
 """
+
+WIDEST = 40  # of a column in the table
 
 
 def results(
@@ -62,17 +65,20 @@ def results(
     try:
         patterns = metric or (["*"] if as_csv or as_json else [])
         table = results_.table_of(runs, patterns, resources)
+        silent: set[str] = set()  # what was only read because an option names one of them
         if not patterns and not (table.results and _has_all(table, where, sort)):
-            table = results_.table_of(runs, ["*"], resources)
+            before, table = table, results_.table_of(runs, ["*"], resources)
+            silent = set(table.columns) - set(before.columns) if table.results else set()
         for condition in where or []:
             table = table.where(condition)
         count = len(table.rows)
         by = sort or (_result(table) if best else None)
+        column = ""
         if over:
             by = by and table.find(by)  # while metrics have all their columns
             table = table.over(over)
         if by:
-            lowest = minimize or results_.lower_is_better(by)
+            column, lowest = table.find(by), minimize or results_.lower_is_better(by)
             table = table.sorted(by, descending=not lowest if best else reverse)
             by = f"{'lowest' if lowest else 'highest'} {by} first" if best else ""
     except ValueError as error:
@@ -86,9 +92,10 @@ def results(
         plain = [{name: _strict(row.get(name)) for name in table.columns} for row in table.rows]
         print(json.dumps(plain, indent=1))
     else:
+        table.columns = [name for name in table.columns if name not in silent or name == column]
         hidden = len(table.rows) - rows
         table.rows = table.rows[:rows]
-        _print(table)
+        _print(table, [*([column] if column else []), *(used({}) if resources else [])])
         if hidden > 0:
             print(f"and {hidden} more; all of them: --rows={hidden + rows}, or --csv")
         states = Counter(run.record["state"].lower() for run in runs)
@@ -138,7 +145,8 @@ def _strict(value: Value) -> Value:
     return json.dumps(value) if strange else value
 
 
-def _print(table: Table) -> None:
+def _print(table: Table, wanted: Sequence[str]) -> None:
+    """On a terminal, what there is room for: ``wanted`` columns after those of parameters and results."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as Printed
@@ -150,24 +158,39 @@ def _print(table: Table) -> None:
         name for name in table.columns
         if not name.endswith(".std") and any(row.get(name) is not None for row in table.rows)
     ]  # fmt: skip
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=1000)
+    names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
+    headings = {name: "duration" if name == "duration_s" else name for name in columns}
+    cells = {name: [_cell(row, name, names) for row in table.rows] for name in columns}
+    first = ["sweep", "run", *table.parameters, *table.results, *wanted]
+    important = [name for name in first if name in columns]
+    fitting: list[str] = []
+    room = console.width - 2
+    for name in [*important, *(name for name in columns if name not in important)]:
+        width = min(max(map(len, (headings[name], *cells[name]))), WIDEST) + 3
+        if width <= room or not fitting:
+            fitting.append(name)
+            room -= width
     printed = Printed(box=box.SIMPLE_HEAD)
-    for name in columns:
+    for name in (kept := [name for name in columns if name in fitting]):
         numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
-        heading = {"duration_s": "duration"}.get(name, name)
-        printed.add_column(Text(heading), justify="right" if numbers else "left", overflow="fold")
-    shared = (
-        os.path.commonpath([str(row["sweep"]) for row in table.rows]) if "sweep" in columns else ""
-    )
-    for row in table.rows:
-        printed.add_row(*(Text(_cell(row, name, shared)) for name in columns))
-    console = Console() if sys.stdout.isatty() else Console(width=1000)
+        printed.add_column(
+            Text(headings[name]),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            max_width=WIDEST,
+        )
+    for row_cells in zip(*(cells[name] for name in kept), strict=True):
+        printed.add_row(*map(Text, row_cells))
     console.print(printed)
+    if left_out := [name for name in columns if name not in fitting]:
+        print(f"no room for {', '.join(left_out)}: they are in --csv")
 
 
-def _cell(row: Row, name: str, shared: str) -> str:
+def _cell(row: Row, name: str, names: Mapping[str, str]) -> str:
     value = row.get(name)
     if name == "sweep":
-        return os.path.relpath(str(value), shared)
+        return names[str(value)]
     if name == "duration_s" and results_.is_number(value):
         return results_.clock(value)
     spread = row.get(f"{name}.std")

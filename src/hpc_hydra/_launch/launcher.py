@@ -17,7 +17,7 @@ import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +196,9 @@ class Launcher(stock.BaseSubmititLauncher):
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
-            # Slurm may have lost a node on which the job goes on.
-            if (word := self.folder / f"{run.job_id}_attempt").name in there:
-                word.write_text(attempt.SUPERSEDED)
+            # Slurm may have lost a node on which the job goes on, and another command may wait for it.
+            if run.job_id:
+                (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
@@ -363,7 +363,10 @@ class Launcher(stock.BaseSubmititLauncher):
             return result
 
     def _give_up(self, run: Run, reason: str) -> None:
-        """Record that a job has ended without a result."""
+        """Record that a job has ended without a result, unless another command has submitted the run anew."""
+        with suppress(OSError):
+            if (self.folder / f"{run.job_id}_attempt").read_text() == attempt.SUPERSEDED:
+                return
         directory = self.directory / str(run.number)
         try:
             records.record_end(directory, run.overrides, str(run.job_id), reason)

@@ -27,6 +27,7 @@ from .._results import (
     is_number,
     last_and_best,
     lower_is_better,
+    names_of,
     shown,
     table_of,
 )
@@ -41,7 +42,7 @@ IN_ORDER = (
 POINTS = 300_000  # of all learning curves of a metric
 MOST_POINTS = 500  # of one
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
-TICK = 24  # characters
+MANY, TICK = 50, 24  # ticks of text, and characters of one
 LOGS = 50  # of failed runs, of which the end is shown
 LOG_BYTES = 6000
 ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
@@ -61,19 +62,22 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     except ImportError as error:
         raise ImportError("hpc report needs plotly: pip install 'hpc-hydra[results]'") from error
     series = [read_metrics(run.directory) for run in runs]
-    table = table_of(runs)
+    table, names = table_of(runs), names_of(run.sweep for run in runs)
+    several = len(names) > 1
     best = [last_and_best(each, ["*"]) for each in series]
     for row, metrics in zip(table.rows, best, strict=True):
         row |= metrics
+        if several:
+            row["sweep"] = names[str(row["sweep"])]
     added = dict.fromkeys(name for each in best for name in each)
     table.columns = [*(name for name in table.columns if name not in added), *added]
     sweeps = list(dict.fromkeys(run.sweep for run in runs))
     parts = {
-        "title": escape(", ".join("/".join(sweep.parts[-2:]) for sweep in sweeps)),
+        "title": escape(", ".join(names.values() if several else ["/".join(sweeps[0].parts[-2:])])),
         "summary": _summary(runs, table),
         "provenance": "".join(_provenance(sweep, diff) for sweep in sweeps),
         "table": _runs(table),
-        "failures": _failures(runs),
+        "failures": _failures(runs, names if several else {}),
         "resources": _resources(runs),
         "script": (HERE / "page.js").read_text(),
         "data": _packed(json.dumps(_data(runs, table, series), allow_nan=False)),
@@ -99,9 +103,9 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
         if known:
             lowest = lower_is_better(name)
             row = table.sorted(name, descending=not lowest).rows[0]
-            what = ", ".join(f"{each}={shown(row.get(each))}" for each in table.parameters)
+            what = ", ".join(f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters) if row.get(each) is not None)  # fmt: skip
             how = "lowest" if lowest else "highest"
-            facts[f"{how} {name}"] = f"{shown(row.get(name))}: run {row['run']}, {what}"
+            facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
     if seconds := sum(run.duration_s or 0 for run in runs):
         facts["time of all runs"] = clock(seconds)
     if table.constant:
@@ -157,7 +161,7 @@ def _cell(name: str, value: Value) -> str:
     return f"<td{kind}{exact}>{escape(text)}</td>"
 
 
-def _failures(runs: Sequence[Run]) -> str:
+def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     early = [run for run in runs if run.record["state"] in ENDED_EARLY]
     parts = []
     for run in early[:LOGS]:
@@ -165,7 +169,10 @@ def _failures(runs: Sequence[Run]) -> str:
         log = run.sweep / (run.record.get("log") or "none")
         text = _end(log, LOG_BYTES) or error
         overrides = records.shown(run.record.get("overrides", []))
-        title = f"run {run.number} {run.record['state'].lower()}: {error.rpartition(chr(10))[2]}"
+        where = f"{names[str(run.sweep)]}, " if names else ""
+        title = (
+            f"{where}run {run.number} {run.record['state'].lower()}: {error.rpartition(chr(10))[2]}"
+        )
         parts.append(
             f"<details><summary>{escape(title)}<br><small>{escape(overrides)}</small></summary>"
             f"<p>The end of {escape(str(log))}</p><pre>{escape(text)}</pre></details>"
@@ -228,7 +235,7 @@ def _data(
     several = "sweep" in table.columns
     labels = []
     for row in table.rows:
-        where = f"{Path(str(row['sweep'])).name}, " if several else ""
+        where = f"{row['sweep']}, " if several else ""
         what = "".join(f"<br>{_text(name)}={_text(row.get(name))}" for name in table.parameters)
         labels.append(f"<b>{_text(where)}run {_text(row['run'])}</b>{what}")
     curves = []
@@ -242,13 +249,14 @@ def _data(
     axes = [*table.parameters, *table.results]
     if not table.results:
         axes += [name for name in table.columns if name.endswith((".max", ".min"))][:3]
+    drawn = {name: _axis(name, table.rows, name in table.parameters) for name in axes}
     return {
         "labels": labels,
         "metrics": [_text(name) for name in names],
         "curves": curves,
         "groups": [_groups(name, table.rows) for name in table.parameters],
-        "axes": [axis for name in axes if (axis := _axis(name, table.rows))],
-        "color": len([name for name in table.parameters if _axis(name, table.rows)]),
+        "axes": [axis for axis in drawn.values() if axis],
+        "color": len([name for name in table.parameters if drawn[name]]),
     }
 
 
@@ -267,26 +275,24 @@ def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _axis(name: str, rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms."""
+def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | None:
+    """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
+    without a parameter is at "none", one without a result has no line."""
     values = [row.get(name) for row in rows]
-    numbers = [value for value in values if is_number(value) and math.isfinite(value)]
-    if len(set(numbers)) < 2 and len(set(values)) < 2:
+    if len({shown(value) for value in values}) < 2:
         return None
-    if not all(is_number(value) or value is None for value in values):
-        texts = sorted({shown(value) for value in values})
-        if len(texts) > 50:
+    if not all(is_number(value) or (value is None and not parameter) for value in values):
+        ordered = sorted(dict.fromkeys(values), key=lambda each: (each is not None, not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+        if len(ordered) > MANY:
             return None
+        texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
         short = [text if len(text) <= TICK else f"{text[: TICK - 1]}…" for text in texts]
-        ticks = {
-            "tickvals": list(range(len(texts))),
-            "ticktext": short,
-        }  # these it takes as they are
-        return {
-            "label": _text(name),
-            "values": [texts.index(shown(value)) for value in values],
-            **ticks,
-        }
+        places = [ordered.index(value) for value in values]
+        ticks = {"tickvals": list(range(len(texts))), "ticktext": short}
+        return {"label": _text(name), "values": places, **ticks}
+    numbers = [value for value in values if is_number(value) and math.isfinite(value)]
+    if not numbers:
+        return None
     distinct = sorted(set(numbers))
     logarithmic = distinct[0] > 0 and distinct[-1] / distinct[0] >= WIDE
     placed = [_finite(value) for value in values]
