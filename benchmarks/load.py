@@ -60,7 +60,7 @@ def measure(place: Place) -> list[Row]:
                 goal=goal(f"≤ {LINEAR}", each <= LINEAR * before),
             )
         )  # fmt: skip
-    status = sweeps[-1].status
+    status = last.status
     rows.append(
         Row(
             f"`hpc status` of {last.runs:,} runs", f"{seconds(status.seconds)}, {megabytes(status.peak_mb)}",

@@ -137,7 +137,9 @@ class RecordCallback(Callback):
         if "end" in changes:
             used = resources.used_here(time.monotonic() - self._began)
             records.end_attempt(self.record, changes["state"], used)
-        records.write(self.directory / records.RUN, self.record)
+        path = self.directory / records.RUN
+        # Of a run that has just begun for the first time nothing is lost with its record.
+        records.write(path, self.record, durable="end" in changes or path.exists())
 
 
 @contextmanager

@@ -65,17 +65,18 @@ def claim(directory: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record at ``path``; empty if there is none."""
+    """The record at ``path``; empty if there is none, or the machine died when it was made."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         return {}
+    record: dict[str, Any] = json.loads(text) if text.strip("\0") else {}
     return record
 
 
-def write(path: Path, record: Mapping[str, Any]) -> None:
+def write(path: Path, record: Mapping[str, Any], durable: bool = True) -> None:
     """Write ``record``: numpy's and torch's scalars as numbers, what else JSON does not know as its text."""
-    write_atomically(path, _text(record) + "\n")
+    write_atomically(path, _text(record) + "\n", durable)
 
 
 def _text(record: Mapping[str, Any]) -> str:

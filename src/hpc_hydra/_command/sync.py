@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from configparser import ConfigParser
 from contextlib import suppress
@@ -111,10 +112,18 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
     """Why, of ``segments``, some were not sent."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
     # It is run where W&B's own settings of a folder, such as `wandb offline`, are not found.
-    options: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    # There it leaves its logs, too.
+    place = tempfile.TemporaryDirectory()
+    options: dict[str, Any] = {
+        "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": place.name,
+    }  # fmt: skip
+    own = ("WANDB_MODE", "WANDB_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     try:
-        ended = subprocess.run(command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options)
+        with place:
+            ended = subprocess.run(
+                command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options
+            )
         output = ended.stdout + ended.stderr
     except subprocess.TimeoutExpired:
         output = f"not sent within {RUN_TIMEOUT_S * runs} s"
