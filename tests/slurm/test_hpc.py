@@ -89,7 +89,10 @@ def test_cancelling_and_requeueing(app: Project) -> None:
     assert re.search(r"x=2 +REQUEUED +\w+", hpc(app, "status").stdout)
     done = hpc(app, "cancel", "--yes")
     assert done.returncode == 0, done.stderr
-    wait_until(lambda: told(app, 1)["state"] == "CANCELLED")
+    assert told(app, 1)["state"] == "CANCELLED"
+    assert (
+        record(folder / "1" / "run.json")["state"] == "CANCELLED"
+    )  # when Slurm has forgotten it, too
     assert not slurm(app, "squeue", "--noheader", f"--jobs={job_of(folder)}", "--states=PD,R")
 
 

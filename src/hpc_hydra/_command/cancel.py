@@ -18,6 +18,7 @@ from .._table import UNDER_WAY
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
+WAIT = ("PENDING", "REQUEUED")  # for a job to begin
 GIVE_UP_S = 60.0  # a run has 30 s to save, then it is killed
 
 
@@ -63,10 +64,10 @@ def cancel(
         with suppress(ProcessLookupError):
             os.kill(int(job), signal.SIGTERM)  # submitit passes it on
     for each in chosen:
-        if each["state"] == "PENDING":  # nobody else would record it
+        if each["state"] in WAIT:  # nobody else would record it
             folder = directory / str(each["number"])
             records.record_end(folder, each["overrides"], each["job_id"], records.CANCELLED)
-    _wait([each for each in shared if each["state"] != "PENDING"], directory, record["cluster"])
+    _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
     print(
         f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"
     )

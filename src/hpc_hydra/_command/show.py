@@ -64,7 +64,7 @@ def _print(known: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         if name in ("format", "library") or (name == "ranks" and value == 1):
             continue
-        if name == "attempts":
+        if name in ("attempts", "before"):
             value = f"\n{'':<12}".join(_line(each) for each in value)
         elif name == "overrides":
             value = shlex.join(value)

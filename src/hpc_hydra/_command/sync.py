@@ -6,14 +6,13 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from configparser import ConfigParser
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
 
 import typer
 
@@ -90,6 +89,9 @@ def sync(
 
 def _reach() -> None:
     """End the command if W&B's server cannot be reached: its client would go on trying for hours."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
     settings = ConfigParser()
     with suppress(Exception):  # somebody's broken file, which W&B itself will tell of
         settings.read(Path.home() / ".config" / "wandb" / "settings")
@@ -99,7 +101,7 @@ def _reach() -> None:
         urlopen(server, timeout=20).close()
     except HTTPError:  # it has answered
         return
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         fail(
             f"{server} cannot be reached from here: {error}. Type this on a login node that has a network.",
             1,
@@ -110,10 +112,18 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
     """Why, of ``segments``, some were not sent."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
     # It is run where W&B's own settings of a folder, such as `wandb offline`, are not found.
-    options: dict[str, Any] = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
-    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    # There it leaves its logs, too.
+    place = tempfile.TemporaryDirectory()
+    options: dict[str, Any] = {
+        "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": place.name,
+    }  # fmt: skip
+    own = ("WANDB_MODE", "WANDB_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
     try:
-        ended = subprocess.run(command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options)
+        with place:
+            ended = subprocess.run(
+                command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options
+            )
         output = ended.stdout + ended.stderr
     except subprocess.TimeoutExpired:
         output = f"not sent within {RUN_TIMEOUT_S * runs} s"
