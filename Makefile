@@ -8,6 +8,8 @@ CLUSTER := $(PYTHON) tests/slurm/cluster.py
 # Python writes its bytecode, also for a caller who wants none: else each process compiles all that it imports.
 TESTS = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CACHE)/pycache \
 	$(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest --numprocesses=$(PROCESSES) --dist=worksteal
+# For the test of the report.
+BROWSER = $(shell which chromium chromium-browser google-chrome 2>/dev/null)
 export CACHE ENV
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
@@ -26,6 +28,7 @@ demo: $(ENV)/.installed
 
 test: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install || true  # without it, its tests skip or fail
+	@[ -n "$(BROWSER)" ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
 	$(ENV)/bin/ruff check
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
@@ -52,7 +55,7 @@ cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	@$(CLUSTER) start
 
-# The README's picture, from the sweep of the last demo.
+# The README's pictures, from the sweep of the last demo.
 picture:
 	$(ENV)/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
 

@@ -4,7 +4,7 @@
     make bench BENCH='submit help'      # some of it
 
 Prints a table in Markdown, and leaves it in $CACHE/bench.md; nothing else is left. It needs root and
-Slurm's packages, as the tests on Slurm do, and takes about twenty minutes.
+Slurm's packages, as the tests on Slurm do, and takes about half an hour.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+import by_hand
 import help
+import load
 import packing
 import submit
 import waiting
@@ -34,6 +36,8 @@ PARTS: dict[str, Callable[[Place], list[Row]]] = {
     "packing": packing.measure,
     "help": help.measure,
     "waiting": waiting.measure,
+    "by_hand": by_hand.measure,
+    "load": load.measure,
 }
 HYDRA = "hydra-core>=1.3.2,<1.4"  # as the repository's
 PARSL = "parsl>=2026.10.26"

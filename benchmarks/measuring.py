@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,6 +22,7 @@ OURS = ("--multirun", "hydra/launcher=hpc_slurm", "hydra/sweeper=hpc")
 STOCK = ("--multirun", "hydra/launcher=submitit_slurm")
 # A job that Slurm has but does not start.
 HELD = "++hydra.launcher.additional_parameters.hold=true"
+WITHOUT_WAITING = "hydra.launcher.wait=false"
 SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "srun")
 KIB = 1024 / 1e6  # in MB
 # Notes each call when it has returned: its name, its exit code and the time.
@@ -142,12 +143,17 @@ class Place:
         return self.folder / str(next(self.numbers))
 
     @contextmanager
-    def started(self, *command: str | Path, noting: bool = False) -> Iterator[Process]:
+    def started(
+        self,
+        *command: str | Path,
+        noting: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[Process]:
         """A process in a new folder, killed in the end; to be ``noting`` its calls of SLURM_COMMANDS
         costs each of them two milliseconds."""
         folder = self.fresh()
         folder.mkdir()
-        environment = self.project.environment(NOTES=str(folder / "notes"))
+        environment = self.project.environment(NOTES=str(folder / "notes"), **(variables or {}))
         if noting:
             path = f"{self.folder}/noting{os.pathsep}{environment['PATH']}"
             environment["PATH"] = path
@@ -171,9 +177,9 @@ class Place:
                 os.killpg(popen.pid, signal.SIGKILL)  # with what it has started
                 popen.wait()
 
-    def used(self, *command: str | Path) -> Usage:
+    def used(self, *command: str | Path, variables: Mapping[str, str] | None = None) -> Usage:
         """What a command uses until its end."""
-        with self.started(*command) as process:
+        with self.started(*command, variables=variables) as process:
             return process.end()
 
     def answer(self, *command: str | Path) -> str:
@@ -194,6 +200,15 @@ class Place:
         """Leave Slurm without a job."""
         self.used("scancel", "--me")
         self.wait_until_idle()
+
+
+def packed(runs: int, ranks: int) -> tuple[str, ...]:
+    """Overrides for jobs of ``ranks`` ranks that share ``runs`` runs."""
+    return (
+        "hydra.launcher.nodes=1",
+        f"hydra.launcher.tasks_per_node={ranks}",
+        f"hydra.launcher.runs_per_job={runs}",
+    )
 
 
 def tell(progress: str) -> None:

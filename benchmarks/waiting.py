@@ -45,11 +45,11 @@ def measure(place: Place) -> list[Row]:
     return [
         Row(
             f"{what}: share of a core", f"{share:.1%}", f"{stock_share:.1%}",
-            goal=goal("< 2 %", share < 0.02),
+            goal=goal("≤ 0.6 %", share <= 0.006),
         ),
         Row(
             f"{what}: peak memory", megabytes(peak), megabytes(stock_peak),
-            goal=goal("< 80 MB", peak < 80),
+            goal=goal("≤ 40 MB", peak <= 40),
         ),
         Row(
             f"{what}: calls of Slurm's commands in {WAIT_S} s", str(calls), str(stock_calls),

@@ -1,50 +1,82 @@
-"""Draw the README's picture from the newest sweep of the demo, with the demo's own Python.
+"""Draw the README's pictures from the newest sweep of the demo: its results, a plot and the report.
 
 make demo
 make picture
 """
 
-import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from playwright.sync_api import sync_playwright
 
-from hpc_hydra import read_metrics
-
-PICTURE = Path(__file__).resolve().parents[1] / "docs" / "sweep.png"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def main() -> None:
-    """Write docs/sweep.png: what the sweep printed, above its learning curves."""
+    """Write docs/results.png, docs/plot.png and docs/report.png."""
     project = Path(sys.argv[1])
-    sweep = max(project.glob("outputs/*/*/sweep.json"))
-    record = json.loads(sweep.read_text())
-    table = subprocess.run(
-        [sys.executable, "-m", "hpc_hydra", "status", sweep.parent],
-        capture_output=True, text=True, check=True,
-    ).stdout.replace(str(project.parent), "~")  # fmt: skip
+    sweep = max(project.glob("outputs/*/*/sweep.json")).parent
+    draw_terminal(
+        [f"$ hpc results --over seed\n{hpc('results', sweep, '--over', 'seed')}",
+         f"$ hpc results --best 3\n{hpc('results', sweep, '--best', '3')}"],
+        DOCS / "results.png",
+    )  # fmt: skip
+    hpc(
+        "plot",
+        sweep,
+        "--metric",
+        "valid_accuracy",
+        "--by",
+        "model",
+        "--by",
+        "lr",
+        "-o",
+        DOCS / "plot.png",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder, "report.html")
+        hpc("report", sweep, "-o", page)
+        photograph(page, DOCS / "report.png")
 
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    terminal, axes = figure.subplots(2, height_ratios=(3, 4))
-    text = f"$ {record['submissions'][0]['command']}\n{table}"
+
+def hpc(*arguments: str | Path) -> str:
+    """What the command prints."""
+    command = [sys.executable, "-m", "hpc_hydra", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def draw_terminal(texts: list[str], path: Path) -> None:
+    """As white text on black."""
+    text = "\n\n".join(
+        "\n".join(line.rstrip() for line in each.splitlines() if line.strip()) for each in texts
+    )
+    lines = text.splitlines()
+    figure = Figure(
+        figsize=(max(map(len, lines)) * 0.075 + 0.3, len(lines) * 0.152 + 0.3), facecolor="#222222"
+    )
     style = {"family": "DejaVu Sans Mono", "fontsize": 9, "color": "white", "va": "top"}
-    terminal.text(0.02, 0.96, text, **style, transform=terminal.transAxes)
-    terminal.set(facecolor="#222222", xticks=[], yticks=[])
-    axes.set(xlabel="epoch", ylabel="validation accuracy", ylim=(0.7, 1))
-    for run in record["runs"]:
-        values = dict(override.split("=") for override in run["overrides"][1:])
-        metrics = read_metrics(sweep.parent / str(run["number"]))
-        axes.plot(
-            list(metrics),
-            [values["valid_accuracy"] for values in metrics.values()],
-            color={"mlp": "C0", "logistic": "C1"}[values["model"]],
-            linestyle={"0.1": "-", "0.01": "--"}[values["lr"]],
-            label=f"{values['model']}, lr {values['lr']}" if values["seed"] == "1" else None,
-        )
-    axes.legend(loc="lower right")
-    figure.savefig(PICTURE, dpi=120)
+    figure.text(0.15 / figure.get_figwidth(), 1 - 0.12 / figure.get_figheight(), text, **style)
+    figure.savefig(path, dpi=120)
+
+
+def photograph(page: Path, path: Path) -> None:
+    """In a headless Chromium."""
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    )
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        tab = chromium.new_page(viewport={"width": 1200, "height": 1690})
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("html[data-drawn]", timeout=120_000)
+        tab.select_option("#by", label="model")
+        tab.wait_for_selector("#parallel .axis-title")
+        tab.screenshot(path=path)
+        chromium.close()
 
 
 if __name__ == "__main__":

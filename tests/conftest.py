@@ -2,9 +2,11 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import faults
@@ -15,6 +17,8 @@ from running import TEMPLATE, TOOLS, Project, cookiecutter, environment, path_wi
 # Of whoever submits.
 VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
 JobScripts = Callable[[Path], dict[str, str]]
+# What a shell starts in the background ignores it, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # From the longest one on; all others of Slurm, which wait, come next.
@@ -106,41 +110,65 @@ def cluster(slurm_installed: None) -> Iterator[Cluster]:
         yield running
 
 
-@pytest.fixture
-def on_slurm(project: Project, cluster: Cluster) -> Iterator[Project]:
-    """The generated repository, its user on a login node of the cluster."""
-    yield Project(project.path, cluster.environment)
-    cluster.restart(*cluster.down)
-
-
 @pytest.fixture(scope="session")
-def undisturbed(
-    project: Project, tmp_path_factory: pytest.TempPathFactory, worker_id: str
-) -> faults.Expected:
-    """The metrics of runs that no fault is done to; the first of the tests' processes makes them."""
-    folder = shared_folder(tmp_path_factory, worker_id) / "undisturbed"
+def quick(project: Project, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The generated repository with a user's own task and models in place of the template's: its runs start
+    in a third of the time, and are nothing to W&B unless told otherwise."""
+    folder = shared_folder(tmp_path_factory, worker_id) / "quick"
+    quick = Project(
+        folder / "hpc-experiment",
+        {"PYTHONPATH": f"{folder}/hpc-experiment/src", "WANDB_MODE": "disabled"},
+    )
     with Path(f"{folder}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            faults.make_undisturbed(project, folder)
-    return faults.read_undisturbed(folder)
+            ignored = shutil.ignore_patterns(".*", "outputs")
+            shutil.copytree(project.path, quick.path, ignore=ignored)
+            (quick.path / ".venv").symlink_to(project.path / ".venv")
+            for name in ("task", "models"):
+                own = TEMPLATE / "tests" / "slurm" / f"quick_{name}.py"
+                shutil.copy(own, quick.path / "src" / "hpc_experiment" / f"{name}.py")
+    return quick
 
 
 @pytest.fixture
-def traced(
-    on_slurm: Project,
+def on_slurm(quick: Project, cluster: Cluster) -> Iterator[Project]:
+    """The quick repository, its user on a login node of the cluster."""
+    yield Project(quick.path, {**quick.variables, **cluster.environment})
+    cluster.restart(*cluster.down)
+
+
+@pytest.fixture
+def generated_on_slurm(project: Project, cluster: Cluster) -> Project:
+    """The repository as it was generated."""
+    return Project(project.path, cluster.environment)
+
+
+@pytest.fixture
+def trace(
     tmp_path: Path,
-    undisturbed: faults.Expected,
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
     record_property: Callable[[str, object], None],
 ) -> Callable[..., faults.Sweep]:
-    """Makes sweeps to do faults to: ``traced(*overrides, name="sweep", pace=0.3)``."""
+    """Makes sweeps of a project to do faults to: ``trace(project, *overrides, name="sweep", pace=0.3)``.
+
+    What runs give that no fault is done to, the first of the tests' processes finds out for all.
+    """
 
     def make(
-        *overrides: str, name: str = "sweep", pace: float = 0.3, **variables: str
+        project: Project, *overrides: str, name: str = "sweep", pace: float = 0.3, **variables: str
     ) -> faults.Sweep:
+        folder = (
+            shared_folder(tmp_path_factory, worker_id) / f"undisturbed {project.path.parent.name}"
+        )
+        with Path(f"{folder}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                faults.make_undisturbed(project, folder)
         sweep = faults.Sweep(
-            on_slurm, tmp_path / name, overrides, undisturbed,
-            lambda row: record_property("fault", row), 
+            project, tmp_path / name, overrides, faults.read_undisturbed(folder),
+            lambda row: record_property("fault", row),
             {"WANDB_MODE": "disabled", **faults.ONE_THREAD, **variables},
         )  # fmt: skip
         sweep.directory.mkdir()
@@ -148,6 +176,12 @@ def traced(
         return sweep
 
     return make
+
+
+@pytest.fixture
+def traced(trace: Callable[..., faults.Sweep], on_slurm: Project) -> Callable[..., faults.Sweep]:
+    """Makes sweeps of the quick repository: ``traced(*overrides, name="sweep", pace=0.3)``."""
+    return partial(trace, on_slurm)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 A task uses `log_metrics`, `checkpoints`, `stop_requested`, `rank` and `this_process`, which need no
 Hydra; an app `stopping`, `ignoring` and `init_worker` for its signals. What a repository's store is made of is
 imported when it is asked for: `Site` and the launchers' configs, the callbacks, `with_multirun`.
+`load` gives the results of sweeps to a notebook.
 """
 
 from importlib import import_module
@@ -18,18 +19,19 @@ if TYPE_CHECKING:
     from ._launch.slurm import job_script
     from ._overrides import with_multirun
     from ._recording import RecordCallback
+    from ._results import load
     from ._site import Site
     from ._tracking import WandbCallback
 
 __all__ = [
     "LocalConf", "Process", "RecordCallback", "Site", "SlurmConf", "WandbCallback", "checkpoints",
-    "ignoring", "init_worker", "job_script", "log_metrics", "rank", "read_metrics", "stop_requested", "stopping",
+    "ignoring", "init_worker", "job_script", "load", "log_metrics", "rank", "read_metrics", "stop_requested", "stopping",
     "this_process", "with_multirun",
 ]  # fmt: skip
 
 _LATE = {
     "LocalConf": "_launch.config", "SlurmConf": "_launch.config", "job_script": "_launch.slurm",
-    "RecordCallback": "_recording", "Site": "_site", "WandbCallback": "_tracking",
+    "RecordCallback": "_recording", "load": "_results", "Site": "_site", "WandbCallback": "_tracking",
     "with_multirun": "_overrides",
 }  # fmt: skip
 

@@ -12,9 +12,13 @@ from typing import BinaryIO
 
 
 @contextmanager
-def atomically(path: Path) -> Iterator[BinaryIO]:
+def atomically(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     """A file to be written, which replaces ``path`` at the end of the block; whoever reads that, and
     whenever the writer is killed, finds the old or the new content, never a part.
+
+    Args:
+        durable: also if the machine dies a moment later, which takes the disk some milliseconds; otherwise the
+            file may be empty then.
 
     Raises:
         OSError: the folder is missing, not writable or full. ``path`` is then as it was.
@@ -24,16 +28,17 @@ def atomically(path: Path) -> Iterator[BinaryIO]:
         with draft.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
 
 
-def write_atomically(path: Path, data: str | bytes) -> None:
+def write_atomically(path: Path, data: str | bytes, durable: bool = True) -> None:
     """Replace ``path`` by ``data``, like `atomically`."""
-    with atomically(path) as file:
+    with atomically(path, durable) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 

@@ -6,7 +6,7 @@ it four times more to run it. On a Hydra that lacks a name, it does that work in
 
 | name | what for | without it |
 |---|---|---|
-| `ConfigRepository.__deepcopy__`, set here | Hydra's copies of its sources share one store | they copy it |
+| `ConfigRepository.__deepcopy__`, set here | Hydra's copies of its list of sources share these, and the store | they copy all |
 | `ConfigLoaderImpl._apply_overrides_to_config`, `repository` | values are put into a config that was composed once | each run's is composed |
 | `get_overrides_dirname` | `hydra.job.override_dirname` of such a config | it is an interpolation (1.4) |
 | `_flush_loggers`, `HydraConfig.cfg`, `DictConfig._content` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
@@ -34,7 +34,6 @@ import yaml
 from hydra import __version__, version
 from hydra.core import utils
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -68,14 +67,12 @@ _NUMBER = re.compile(r"((?!hydra\.)[A-Za-z_][\w.]*)=-?(?:0|[1-9]\d*)(\.\d+)?(e-?
 
 
 def share_config_store() -> None:
-    """Let Hydra's copies of its sources share one ConfigStore, which they only read: what it hands out
-    is a copy anyway."""
+    """Let Hydra's copies of its list of sources share these, and so the one ConfigStore: they are only read,
+    and what the store hands out is a copy anyway."""
 
     def copied(self: Any, memo: dict[int, Any]) -> Any:
-        store = ConfigStore.instance()
-        memo[id(store)] = store
         new = object.__new__(type(self))
-        vars(new).update(copy.deepcopy(vars(self), memo))
+        vars(new).update({name: copy.copy(value) for name, value in vars(self).items()})
         return new
 
     if repository := _private("_internal.config_repository", "ConfigRepository"):
@@ -289,6 +286,12 @@ def _only_hydra(config: DictConfig) -> DictConfig:
     content: Any = only._content
     content["hydra"] = config._get_node("hydra")
     return only
+
+
+def resolve_with(config: Any) -> None:
+    """Let ``${hydra:…}`` in configs mean what ``config`` has there, which may have been read from a file."""
+    utils.setup_globals()
+    HydraConfig.instance().cfg = config
 
 
 def run(

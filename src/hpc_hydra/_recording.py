@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from . import _attempt as attempt
 from . import _metrics as metrics
 from . import _records as records
+from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
@@ -64,7 +66,8 @@ class RecordCallback(Callback):
                 config.hydra.sweep.dir = str(directory)
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
             refuse_foreign(directory, directory / records.SWEEP)
-            refuse_another_sweep(directory, typed_overrides(config))
+            may_change = config.hydra.launcher.get("may_change") or ()
+            refuse_another_sweep(directory, typed_overrides(config), (), may_change)
         # Jobs compose their config anew, from these overrides.
         quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config), read_write(config.hydra):
@@ -76,18 +79,24 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
+        self._began = time.monotonic()
+        where = {
+            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
+        }  # fmt: skip
+        attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
-            "job_id": OmegaConf.select(config, "hydra.job.id"),
-            "host": socket.gethostname(),
+            **where,
             "python": sys.executable,
             "start": before.get("start", records.now()),
             "end": None,
             "restarts": before.get("restarts", -1) + 1,
-            "attempts": before.get("attempts", []),
+            **({"before": before["before"]} if "before" in before else {}),
             "result": None,
             "error": None,
+            "asked": resources.asked(),
+            "attempts": attempts,
             **(
                 submission_record(Source(task_function), self.directory, "")
                 if records.origin is None
@@ -95,7 +104,8 @@ class RecordCallback(Callback):
             ),
         }
         signals.before_hand_over.append(self._on_stop)
-        self._write()
+        if not self._other_rank_has_failed(before):
+            self._write()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
@@ -103,14 +113,19 @@ class RecordCallback(Callback):
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)
-        if records.read(self.directory / records.RUN).get("state") == "FAILED":
-            return  # another rank was the first to fail
+        if self._other_rank_has_failed(records.read(self.directory / records.RUN)):
+            return
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=value)
             log.info("completed with result %s, outputs in %s", value, self.directory)
         else:
             error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
             self._write(state="FAILED", end=records.now(), error=error)
+
+    def _other_rank_has_failed(self, there: Mapping[str, Any]) -> bool:
+        """Whether one was quicker to write the record that is ``there``, in this attempt."""
+        failed = there.get("failed", {}).get("attempt")
+        return bool(there.get("job_id") == self.record["job_id"] and failed == attempt.number())
 
     def _on_stop(self, reason: str) -> None:
         self._write(state="STOPPED", end=records.now(), error=reason)
@@ -119,7 +134,12 @@ class RecordCallback(Callback):
     def _write(self, **changes: Any) -> None:
         attempt.hold()
         self.record.update(changes)
-        records.write(self.directory / records.RUN, self.record)
+        if "end" in changes:
+            used = resources.used_here(time.monotonic() - self._began)
+            records.end_attempt(self.record, changes["state"], used)
+        path = self.directory / records.RUN
+        # Of a run that has just begun for the first time nothing is lost with its record.
+        records.write(path, self.record, durable="end" in changes or path.exists())
 
 
 @contextmanager
@@ -172,19 +192,35 @@ def refuse_foreign(*paths: Path) -> None:
 
 
 def refuse_another_sweep(
-    directory: Path, overrides: Sequence[str], runs: Iterable[Mapping[str, Any]] = ()
+    directory: Path,
+    overrides: Sequence[str],
+    runs: Iterable[Mapping[str, Any]] = (),
+    may_change: Sequence[str] = (),
 ) -> None:
-    """Raises:
+    """What is about a parameter that ``may_change`` makes no difference, if all runs have it alike.
+
+    Raises:
     LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
     """
     sweep = records.read_sweep(directory)
     recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
+    runs = list(runs)
+    for parameter in may_change:
+        for each in (recorded.values(), [run["overrides"] for run in runs]):
+            values = {tuple(o for o in own if records.key_of(o) == parameter) for own in each}
+            if len(values) > 1:
+                raise LauncherError(
+                    f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
+                    "another hydra.sweep.dir="
+                )
     pairs = [(sweep.get("overrides", overrides), list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
     for there, here in pairs:
-        if there != here:
+        alike = [[o for o in own if records.key_of(o) not in may_change] for own in (there, here)]
+        if alike[0] != alike[1]:
             raise LauncherError(
                 f"{directory} has a sweep of other overrides:\n    there {' '.join(there)}\n"
                 f"    here  {' '.join(here)}\nRepeat those to go on with it, or choose another "
-                "hydra.sweep.dir=. Only hydra.* may change."
+                "hydra.sweep.dir=. Only hydra.* may change. More of the same: "
+                f"hpc retry {shlex.quote(str(directory))} epochs=20"
             )

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
+CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 
 #: In a job: which submission its runs belong to, and which code they run.
@@ -65,17 +65,18 @@ def claim(directory: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record at ``path``; empty if there is none."""
+    """The record at ``path``; empty if there is none, or the machine died when it was made."""
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         return {}
+    record: dict[str, Any] = json.loads(text) if text.strip("\0") else {}
     return record
 
 
-def write(path: Path, record: Mapping[str, Any]) -> None:
+def write(path: Path, record: Mapping[str, Any], durable: bool = True) -> None:
     """Write ``record``: numpy's and torch's scalars as numbers, what else JSON does not know as its text."""
-    write_atomically(path, _text(record) + "\n")
+    write_atomically(path, _text(record) + "\n", durable)
 
 
 def _text(record: Mapping[str, Any]) -> str:
@@ -86,6 +87,8 @@ def _text(record: Mapping[str, Any]) -> str:
 @cache
 def library_version() -> str:
     """That of the installed hpc-hydra."""
+    from importlib.metadata import version  # slow, and of no use to --help
+
     return version("hpc-hydra")
 
 
@@ -116,6 +119,7 @@ def record_sweep(
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
     rows = _replaced(sweep.pop("runs"), runs)
+    sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
     head = _text({**sweep, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
@@ -181,13 +185,14 @@ def newest_sweep() -> Path | None:
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    log_file: str | None = None,
+    used: Mapping[str, float] | None = None, **more: Any,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
-        log_file: that of the rank that failed first.
+        used: by its last attempt, of resources.
+        more: to be recorded with it.
     """
     state = state or state_of(reason)
     record = read(directory / RUN)
@@ -196,11 +201,36 @@ def record_end(
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
-    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now()}
-    if log_file:
-        end["log"] = log_file
+    end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
+    end_attempt(record, state, used or {})
     directory.mkdir(parents=True, exist_ok=True)
     write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+
+
+def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
+    """Note in the ``record`` of a run how its last attempt has ended, if that is not known yet."""
+    attempts: list[dict[str, Any]] = record.get("attempts", [])
+    if attempts and "end" not in attempts[-1]:
+        attempts[-1] |= {"state": state, "end": now(), **used}
+
+
+def has_ended(directory: Path, job_id: str | None) -> bool:
+    """Whether the run in ``directory`` is over by its record, which is of this job."""
+    record = read(directory / RUN)
+    return record.get("state") in ENDED and record.get("job_id") == job_id
+
+
+def reopen(directory: Path) -> None:
+    """Let a run go on that is over, with other overrides; what it came to until now stays in `before`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if record := read(directory / RUN):
+        kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
+        was = {"before": [*record.get("before", []), kept]}
+        new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
+        write(directory / RUN, {**record, **new, **was})
 
 
 def explain(directory: Path, end: str) -> None:
@@ -208,6 +238,11 @@ def explain(directory: Path, end: str) -> None:
     record = read(directory / RUN)
     state = state_of(end) if record.get("state") != "COMPLETED" else "COMPLETED"
     write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
+
+
+def cancelled_path(folder: Path, number: int) -> Path:
+    """The file in the folder of jobs that says that run ``number``, one of several of its job, is to end."""
+    return folder / f"run_{number}_cancelled"
 
 
 def state_of(end: str) -> str:
@@ -252,7 +287,7 @@ def states(
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
         found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
-        return sorted(found, key=lambda run: (len(run["number"]), run["number"]))
+        return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
         if only not in (None, str(run["number"])):
@@ -271,6 +306,10 @@ def states(
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
+    if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
+        for run in going_on:
+            if run["state"] != "STOPPED" and not _lives(directory, run):
+                run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
         if queue is None or foreign_owner(owner):
@@ -280,6 +319,17 @@ def states(
         for run in going_on:
             _add_from_queue(run, queue.get(run["job_id"]))
     return runs
+
+
+def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
+    """Whether the process that does a run on this machine goes on, as far as that can be known."""
+    if not run["log"] or not Path("/proc/self").exists():
+        return True
+    try:
+        command = Path("/proc", run["job_id"], "cmdline").read_bytes()
+    except OSError:
+        return False
+    return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
 
 
 def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
@@ -293,6 +343,11 @@ def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
         run |= {"state": state, "reason": job.reason, "expected": job.start}
     elif job.state == "SUSPENDED":
         run["state"] = job.state
+
+
+def key_of(override: str) -> str:
+    """What it is about: ``++model.lr=0.1`` model.lr."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def hydras_own(override: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -136,6 +135,8 @@ class Source:
         return None if listed is None else set(listed.split("\0")) - {""}
 
     def _versions(self) -> dict[str, str]:
+        import importlib.metadata  # slow, and of no use to --help
+
         names = [*OWN]
         with suppress(importlib.metadata.PackageNotFoundError):
             needed = importlib.metadata.requires(self.package.partition(".")[0] or "none") or []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import hydras_own, states
+from ._records import hydras_own, newest_sweep, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -27,10 +27,10 @@ UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 
 def console() -> Console:
-    """As wide as the terminal; elsewhere wide enough for a table, and without colours."""
+    """As wide as the terminal; elsewhere wide enough for any table, since a path that is cut is none, and without colours."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=160, highlight=False)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(width=1000, highlight=False)
 
 
 def print_table(directory: Path, rows: int = 100) -> None:
@@ -44,10 +44,12 @@ def print_table(directory: Path, rows: int = 100) -> None:
     for part in table(directory, runs, rows):
         where.print(part)
     if sys.stdout.isatty() and not any(run["state"] in UNDER_WAY for run in runs):
-        name = shlex.quote(str(directory))
-        commands = [f"hpc results {name}", f"hpc plot {name}"]
+        name = "" if directory == newest_sweep() else f" {shlex.quote(str(directory))}"
+        commands = []
+        if any(run["state"] == "COMPLETED" for run in runs):
+            commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
         if any(run["state"] in ENDED_EARLY for run in runs):
-            commands.append(f"hpc retry {name}")
+            commands.append(f"hpc retry{name}")
         print("next:", "\n      ".join(commands))
 
 

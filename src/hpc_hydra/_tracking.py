@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from . import _metrics
 from . import _signals as signals
 from ._files import write_atomically
+from ._hydra import resolve_with
 from ._overrides import typed_overrides
 from ._ranks import global_rank
 from ._records import shown
@@ -211,6 +212,36 @@ class _Run:
         for call in (lambda: run.finish(), _teardown):
             with suppress(Exception):
                 _within(LOST_TIMEOUT_S, call)
+
+
+def segments_to_send(directory: Path) -> list[Path]:
+    """Those of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them was
+    not written to its end, since W&B or the run was killed, it is set aside, and one is made from
+    `metrics.jsonl` in its place, where the run's config is known.
+
+    Args:
+        directory: of a run that is not under way.
+    """
+    folder = directory / "wandb"
+    try:
+        whole = json.loads((folder / STATE).read_text())["segments"]
+    except (OSError, ValueError, KeyError):
+        whole = []
+    unsent = [each for each in sorted(folder.glob("offline-run-*")) if _sent(each) is None]
+    configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
+    if any(each.name not in whole for each in unsent) and all(path.exists() for path in configs):
+        _write_again(directory, OmegaConf.unsafe_merge(*map(OmegaConf.load, configs)))
+        unsent = [each for each in sorted(folder.glob("offline-run-*")) if _sent(each) is None]
+    return unsent
+
+
+def _write_again(directory: Path, config: Any) -> None:
+    resolve_with(config)  # the task's config may refer to Hydra's
+    own = f"{WandbCallback.__module__.partition('.')[0]}.{WandbCallback.__name__}"
+    for each in (config.hydra.get("callbacks") or {}).values():
+        if each.get("_target_") in (own, f"{WandbCallback.__module__}.{WandbCallback.__name__}"):
+            options = WandbCallback(each.project)._options(config)
+            _Run(directory, "offline", options).close(1)
 
 
 def _sent(segment: Path) -> int | None:

@@ -1,12 +1,13 @@
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from hpc_hydra import _signals as signals
+from hpc_hydra._command.app import app
 
 from .examples import zen_app as zen_example
 from .using import EXAMPLES, App
@@ -74,3 +75,17 @@ def copied(name: str, to: Path, *start: str) -> Iterator[App]:
     app = App(to if (to / "app.py").exists() else to.parent, *start)
     yield app
     app.end()
+
+
+@pytest.fixture
+def hpc(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Type the command `hpc`: what it prints, or, where it fails, what it complains of."""
+
+    def call(*arguments: str | Path, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            app([str(each) for each in arguments], prog_name="hpc")
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err
+        return out if code == 0 else err
+
+    return call

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hpc_hydra import _records as records
+from hpc_hydra._job.submission import Run
+from hpc_hydra._launch.local import LocalLauncher
+
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -43,3 +47,16 @@ def test_who_may_write(
     assert done.returncode == (0 if written else 1), done.stderr
     assert ("written" in done.stdout) == written == any(not name.startswith(".") for name in files)
     assert ("this attempt ends" in done.stderr) != written
+
+
+def test_a_command_that_waits_for_a_job_of_before(tmp_path: Path) -> None:
+    """Another one has submitted the run anew: its record is that of the new job."""
+    launcher = LocalLauncher.__new__(LocalLauncher)
+    launcher.directory = launcher.folder = tmp_path
+    (tmp_path / "0").mkdir()
+    records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "2_0"})
+    (tmp_path / "1_0_attempt").write_text("superseded")
+    launcher._give_up(Run(0, [], "1_0"), "FAILED with exit code 137")
+    assert records.read(tmp_path / "0" / records.RUN)["state"] == "RUNNING"
+    launcher._give_up(Run(0, [], "2_0"), "FAILED with exit code 137")
+    assert records.read(tmp_path / "0" / records.RUN)["state"] == "FAILED"

@@ -7,8 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from .examples import zen_app as example
-from .using import ONE_PROCESS, App, record
+from .using import ONE_PROCESS, App, record, until
 
 
 def test_help_starts_without_heavy_libraries(zen_app: App) -> None:
@@ -99,13 +97,6 @@ def test_the_command_again_does_what_is_left(zen_app: App) -> None:
     changed = zen_app(*options[:-1], "lr=0.1")
     assert changed.returncode == 1
     assert "has a sweep of other overrides" in changed.stderr
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    """Wait, as long as the command goes on."""
-    while not condition():
-        assert process.poll() is None
-        time.sleep(0.02)
 
 
 def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(zen_app: App) -> None:

@@ -21,12 +21,15 @@ from .using import ONE_PROCESS, App
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """With a sweep of three runs, of which one fails, and a sweep in a place of its own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     folder = tmp_path_factory.mktemp("app") / "zen_app"
     for app in copied("zen_app", folder, "-m", "zen_app"):
         options = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3")
         assert app("lr=0.1,0.2,-1", *options).returncode == 1
         assert app("hydra.sweep.dir=paper/fig1", "lr=0.5", *options).returncode == 0
         yield app
+    patch.undo()
 
 
 def test_sweeps_are_listed_the_newest_first(app: App) -> None:

@@ -77,6 +77,13 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert path.read_text() == "old"
 
 
+def test_a_record_that_a_machine_left_empty_as_it_died_is_none(tmp_path: Path) -> None:
+    """Only that of a run which has just begun is written without waiting for the disk."""
+    for content in ("", "\0" * 80):
+        (tmp_path / records.RUN).write_text(content)
+        assert records.read(tmp_path / records.RUN) == {}
+
+
 def test_the_table_shows_runs_in_every_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,8 +93,10 @@ def test_the_table_shows_runs_in_every_state(
         "local",
         [],
         [
-            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": f"jobs/{number}"}
-            for number, own in enumerate(overrides)
+            {"number": number, "overrides": own, "job_id": f"7_{number}", "log": log}
+            for number, (own, log) in enumerate(
+                zip(overrides, ("jobs/0", "jobs/1", None), strict=True)
+            )
         ],
     )
     (tmp_path / "0").mkdir()

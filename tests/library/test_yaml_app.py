@@ -55,6 +55,18 @@ def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:
     assert "runs_per_job" in ended.stderr
 
 
+def test_a_result_that_a_machine_left_empty_as_it_died_is_in_the_record(yaml_app: App) -> None:
+    """The disk is waited for once for each run, for its record."""
+    assert yaml_app("x=2").returncode == 0
+    (result,) = (yaml_app.sweep / "jobs").glob("run_0_0_completed.pkl")
+    result.write_bytes(b"")
+    before = record(yaml_app.sweep / "0")
+    ended = yaml_app("x=2")
+    assert ended.returncode == 0, ended.stderr
+    assert "no result but that of run.json" in ended.stdout
+    assert record(yaml_app.sweep / "0") == before
+
+
 def test_ranks_that_do_not_know_of_each_other_are_told(yaml_app: App) -> None:
     """An example script's number of tasks is not how many processes a run should have."""
     assert yaml_app("x=1", "hydra.launcher.tasks_per_node=2").returncode == 0

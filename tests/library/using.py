@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,3 +65,10 @@ def record(path: Path) -> Any:
     if path.is_dir():
         path = next(each for name in ("sweep.json", "run.json") if (each := path / name).exists())
     return json.loads(path.read_text())
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Wait, as long as the command goes on."""
+    while not condition():
+        assert process.poll() is None
+        time.sleep(0.02)

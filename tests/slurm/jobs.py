@@ -42,7 +42,11 @@ def accounting(project: Project, job: str, elements: int = 1) -> list[dict[str, 
         query = ("--allocations", "--parsable2", "--noheader", f"--format={','.join(names)}")
         lines = slurm(project, "sacct", *query, f"--jobs={job}").splitlines()
         rows = [dict(zip(names, line.split("|"), strict=True)) for line in lines]
-        return len(rows) >= elements and all(row["State"].split()[0] in OVER for row in rows)
+        # The database may hear of a job's end before it hears of its partition and limit.
+        return len(rows) >= elements and all(
+            row["State"].split()[0] in OVER and row["Partition"] and row["Timelimit"]
+            for row in rows
+        )
 
     wait_until(over)
     return rows

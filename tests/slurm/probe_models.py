@@ -1,6 +1,6 @@
 """Models that let a test look into a run, chosen with `model._target_=probe_models.NAME`.
 
-Their numbers are those of the generated repository's `models.mlp`.
+Their numbers are those of the repository's own `models.mlp`.
 """
 
 import json
@@ -12,31 +12,50 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hpc_experiment import models
 from hydra.core.hydra_config import HydraConfig
-from sklearn.neural_network import MLPClassifier
 
 
-class SlowMLP(MLPClassifier):
+class Probe:
+    """Does what its model does."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def partial_fit(self, *args: Any, **kwargs: Any) -> None:
+        self.model.partial_fit(*args, **kwargs)
+
+    def score(self, *args: Any) -> Any:
+        return self.model.score(*args)
+
+    def predict_proba(self, x: Any) -> Any:
+        return self.model.predict_proba(x)
+
+    def get_params(self) -> Any:
+        return self.model.get_params()
+
+
+class Slow(Probe):
     """Half a second slower per epoch, so that there is something to interrupt."""
 
-    def partial_fit(self, *args: Any, **kwargs: Any) -> Any:
+    def partial_fit(self, *args: Any, **kwargs: Any) -> None:
         """Sleep, then learn."""
         time.sleep(0.5)
-        return super().partial_fit(*args, **kwargs)
+        super().partial_fit(*args, **kwargs)
 
 
-def slow_mlp(lr: float, seed: int, hidden: int, alpha: float) -> SlowMLP:
+def slow_mlp(**parameters: Any) -> Slow:
     """An estimator that takes its time."""
-    return SlowMLP((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return Slow(models.mlp(**parameters))
 
 
-def telling_mlp(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
+def telling_mlp(**parameters: Any) -> Any:
     """Prints which GPUs the run sees."""
     print("GPUs of the run:", os.environ.get("CUDA_VISIBLE_DEVICES"))
-    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return models.mlp(**parameters)
 
 
-def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
+def mixed(seed: int, **parameters: Any) -> Any:
     """Prints which GPUs and CPUs the run sees, and comes to an end of its own by its seed."""
     print("GPUs of the run:", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
     print("CPUs of the run:", os.environ.get("OMP_NUM_THREADS"), flush=True)
@@ -46,17 +65,17 @@ def mixed(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
         sys.exit(143)  # as a shell has it that a program was ended by TERM
     if seed == 3:
         raise ValueError("seed 3")
-    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return models.mlp(seed=seed, **parameters)
 
 
-class TracedMLP(MLPClassifier):
+class Traced(Probe):
     """Notes when it begins and ends a step, in the run's directory; a step takes as many seconds longer
     as the file `pace` beside that directory says, for the first rank and for the others. Where a
     file `greedy` is, it takes a gigabyte."""
 
     steps = 0
 
-    def partial_fit(self, *args: Any, **kwargs: Any) -> Any:
+    def partial_fit(self, *args: Any, **kwargs: Any) -> None:
         """Sleep, then learn."""
         directory = Path(HydraConfig.get().runtime.output_dir)
         rank = int(os.environ.get("SLURM_PROCID", 0))
@@ -67,17 +86,16 @@ class TracedMLP(MLPClassifier):
             if (directory / "greedy").exists():
                 os.urandom(1024**3)
             time.sleep(float(pace[min(rank, 1)]))
-            learned = super().partial_fit(*args, **kwargs)
+            super().partial_fit(*args, **kwargs)
             print("end", self.steps, file=trace, flush=True)
-        return learned
 
 
-def traced_mlp(lr: float, seed: int, hidden: int, alpha: float) -> TracedMLP:
+def traced_mlp(**parameters: Any) -> Traced:
     """An estimator that leaves a trace."""
-    return TracedMLP((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return Traced(models.mlp(**parameters))
 
 
-def meeting(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
+def meeting(seed: int, **parameters: Any) -> Any:
     """The ranks meet over TCP, as those of torch do, and each prints what rank 0 heard from all."""
     from hpc_hydra import this_process
 
@@ -98,7 +116,7 @@ def meeting(lr: float, seed: int, hidden: int, alpha: float) -> MLPClassifier:
         to_first.sendall(f"{own}\n".encode())
         heard = to_first.makefile().readline().strip()
     print(f"met: [{heard}]", flush=True)
-    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return models.mlp(seed=seed, **parameters)
 
 
 def connection(address: tuple[str, int]) -> socket.socket:
@@ -113,10 +131,8 @@ def connection(address: tuple[str, int]) -> socket.socket:
             time.sleep(0.1)
 
 
-def noted(
-    lr: float, seed: int, hidden: int, alpha: float, note: Any = "", secret: str = ""
-) -> MLPClassifier:
+def noted(note: Any = "", secret: str = "", **parameters: Any) -> Any:
     """Prints the note that it got, and whether the secret is the token that the environment has."""
     print("note:", json.dumps(note if isinstance(note, str) else list(note)))
     print("has the token:", secret == os.environ.get("HF_TOKEN"))
-    return MLPClassifier((hidden,), learning_rate_init=lr, alpha=alpha, random_state=seed)
+    return models.mlp(**parameters)

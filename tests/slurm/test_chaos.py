@@ -53,6 +53,14 @@ class Chaos:
     outputs: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
+    def begin(self, sweeps: list[Sweep]) -> None:
+        """Attend to these from now on."""
+        self.sweeps, self.commands = sweeps, {}
+
+    def has_left_no_job(self) -> bool:
+        queue = slurm(self.sweeps[0].project, "squeue", "--noheader", "--format=%F").split()
+        return not {sweep.job for sweep in self.sweeps} & {*queue}
+
     def attend(self) -> bool:
         """Repeat each command that has ended before its sweep is complete; whether all are."""
         over = 0
@@ -154,28 +162,31 @@ def test_chaos(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
         (programs / name).write_text(HANG % name)
         (programs / name).chmod(0o755)
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    sweeps = [traced(*shape, name=name, pace=0.5, PATH=path) for name, shape in SHAPES.items()]
-    chaos = Chaos(sweeps, cluster, programs, random.Random(SEED))
-    try:
-        deadline = time.monotonic() + 60 * MINUTES
-        while time.monotonic() < deadline and not chaos.attend():
-            time.sleep(chaos.chance.uniform(0, 3))
-            chaos.strike()
-        print(sum(chaos.done.values()), "faults:", dict(chaos.done))
-        for sweep in sweeps:
-            sweep.set_pace(0)
-        wait_until(chaos.attend, seconds=600)
-    finally:
-        for command in chaos.commands.values():
-            command.kill()
-    for sweep in sweeps:
-        check(sweep)
-    jobs = {sweep.job for sweep in sweeps if "_" in str(record(sweep.directory / "sweep.json"))}
-    wait_until(
-        lambda: (
-            not set(slurm(sweeps[0].project, "squeue", "--noheader", "--format=%F").split()) & jobs
+    chaos = Chaos([], cluster, programs, random.Random(SEED))
+    deadline = time.monotonic() + 60 * MINUTES
+    number = 0
+    while number == 0 or time.monotonic() < deadline:  # with new sweeps, when all are complete
+        number += 1
+        chaos.begin(
+            [
+                traced(*shape, name=f"{name}{number}", pace=0.5, PATH=path)
+                for name, shape in SHAPES.items()
+            ]
         )
-    )
+        try:
+            while time.monotonic() < deadline and not chaos.attend():
+                time.sleep(chaos.chance.uniform(0, 3))
+                chaos.strike()
+            print(sum(chaos.done.values()), "faults:", dict(chaos.done), flush=True)
+            for sweep in chaos.sweeps:
+                sweep.set_pace(0)
+            wait_until(chaos.attend, seconds=600)
+        finally:
+            for command in chaos.commands.values():
+                command.kill()
+        for sweep in chaos.sweeps:
+            check(sweep)
+        wait_until(chaos.has_left_no_job)
 
 
 def check(sweep: Sweep) -> None:

@@ -17,7 +17,7 @@ Traced = Callable[..., Sweep]
 
 
 @pytest.fixture
-def python(project: Project, tmp_path: Path) -> str:
+def python(quick: Project, tmp_path: Path) -> str:
     """The command that starts Python in a container with nothing but libraries and the project."""
     assert shutil.which("ch-run"), "needs Debian's charliecloud: see cluster.py"
     image = tmp_path / "image"
@@ -25,7 +25,7 @@ def python(project: Project, tmp_path: Path) -> str:
         (image / folder).mkdir(parents=True)
     places = [Path(each) for each in ("/lib", "/lib64", "/usr/lib", sys.base_prefix)]
     binds = []
-    for place in (*places, project.path.parents[1]):
+    for place in (*places, quick.path.parents[1]):
         image.joinpath(*place.parts[1:]).mkdir(parents=True, exist_ok=True)
         binds += ["--bind", f"{place}:{place}"]
     words = [
@@ -34,7 +34,7 @@ def python(project: Project, tmp_path: Path) -> str:
         *binds,
         image,
         "--",
-        project.path / ".venv" / "bin" / "python",
+        quick.path / ".venv" / "bin" / "python",
     ]
     return shlex.join(map(str, words))
 

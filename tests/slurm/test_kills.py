@@ -128,10 +128,11 @@ def test_out_of_memory(traced: Traced, cluster: Cluster) -> None:
         finally:
             process.kill()
     assert "1 of 4 runs did not complete" in output
-    assert "of the 1024 MB that its job asked for" in output
+    assert "of the 1024 MiB that its job asked for" in output
     assert sweep.states == ["OUT_OF_MEMORY", *["COMPLETED"] * 3]
     (attempt,) = sweep.runs[0]["attempts"]
-    assert 100 < attempt["peak_memory_mb"] < attempt["asked"]["memory_mb"] == 1024
+    assert attempt["state"] == "OUT_OF_MEMORY" and 100 < attempt["max_rss_mib"] < 1024
+    assert sweep.runs[0]["asked"]["mem_mib"] == 1024
     done = sweep.repeat()
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 to submit" in done.stdout

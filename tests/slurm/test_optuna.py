@@ -21,7 +21,9 @@ def with_optuna(on_slurm: Project, tmp_path: Path) -> Project:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (packages,) = prefix.glob("lib/*/site-packages")
-    return Project(on_slurm.path, {**on_slurm.variables, "PYTHONPATH": str(packages)})
+    return Project(
+        on_slurm.path, {**on_slurm.variables, "PYTHONPATH": f"{packages}:{on_slurm.path}/src"}
+    )
 
 
 def test_batches(with_optuna: Project, tmp_path: Path) -> None:

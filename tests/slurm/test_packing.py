@@ -14,7 +14,7 @@ def test_runs_share_the_gpus_of_a_job(on_slurm: Project, tmp_path: Path) -> None
     """And what becomes of one is nothing to the others, not even to those of the same rank."""
     done = sweep(
         on_slurm, tmp_path, "+setup=hpc_gpu_packed", "hydra.launcher.runs_per_job=8",
-        "seed=range(8)", "epochs=1", "model._target_=probe_models.mixed",
+        "seed=range(8)", "epochs=1", "model._target_=probe_models.mixed", WANDB_MODE="offline",
     )  # fmt: skip
     assert done.returncode == 1
     assert "3 of 8 runs did not complete" in done.stderr
@@ -38,6 +38,7 @@ def test_runs_share_the_gpus_of_a_job(on_slurm: Project, tmp_path: Path) -> None
         assert run["job_id"] == f"{job}_0"
         assert len(list(tmp_path.glob(f"{number}/wandb/offline-run-*"))) == 1
         assert runs[number]["restarts"] == 0
+        assert runs[number]["asked"]["tasks_per_node"] == 4
     assert gpus == set("0123")
     assert not list(tmp_path.glob("jobs/*_taken"))
 

@@ -82,10 +82,8 @@ def test_runs_that_share_a_job_meet_nobody(on_slurm: Project, tmp_path: Path) ->
     assert len(ports(runs)) == 4
 
 
-def test_local_ranks(project: Project, tmp_path: Path) -> None:
+def test_local_ranks(quick: Project, tmp_path: Path) -> None:
     """Of two runs, if need be one after the other."""
-    runs = meetings(
-        project, tmp_path, "+setup=local", "seed=0,1", "hydra.launcher.tasks_per_node=2"
-    )
+    runs = meetings(quick, tmp_path, "+setup=local", "seed=0,1", "hydra.launcher.tasks_per_node=2")
     assert [places(ranks) for ranks in runs] == [[(0, 0, 2, None), (1, 1, 2, None)]] * 2
     assert len(ports(runs)) == 2

@@ -32,7 +32,7 @@ def test_no_secret_is_written(on_slurm: Project, tmp_path: Path) -> None:
     or on the screen; Slurm itself takes the environment to the job."""
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
-    variables = {**SECRETS, "HOME": str(home), "TMPDIR": f"{home}/tmp"}
+    variables = {**SECRETS, "HOME": str(home), "TMPDIR": f"{home}/tmp", "WANDB_MODE": "offline"}
     commands = {
         "gpu": ("+setup=hpc_gpu", "lr=0.1,-1"),  # the second one fails
         "packed": ("+setup=hpc_gpu_packed", "seed=1,2"),

@@ -62,7 +62,9 @@ def test_all_say_the_same(traced: Callable[..., Sweep]) -> None:
         control("resume")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         control("requeuehold")  # with a KILL
-        sides.agree("PENDING", "REQUEUED", "RUNNING", "PENDING")
+        wait_until(lambda: sides.view() == "PENDING", command)
+        # It may have had the time to say that it stops.
+        sides.agree("PENDING", "REQUEUED", sweep.states[0], "PENDING")
         control("release")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         control("hold")  # when it is requeued

@@ -1,31 +1,31 @@
-"""`make demo`, twice: on Slurm, then over the first one's remains without Slurm."""
+"""`make demo`, twice: on Slurm, then over the first one's remains without Slurm.
+
+It is here that the tests of a repository with the default answers run; the second time they are only collected.
+"""
 
 import sys
 from pathlib import Path
 
 from cluster import Cluster
-from running import TEMPLATE, Ended, run
-
-
-def demo(cache: Path, **variables: str) -> Ended:
-    """With the tools of these tests' own environment, as if make had installed it, and without the repository's
-    tests, which test_generated.py runs: here they are collected."""
-    tools = (f"ENV={sys.prefix}", f"--old-file={sys.prefix}/.installed")
-    return run(
-        "make", "--no-print-directory", "demo", f"CACHE={cache}", *tools,
-        cwd=TEMPLATE, PYTEST_ADDOPTS="--collect-only", **variables,
-    )  # fmt: skip
+from faults import ONE_THREAD
+from running import TEMPLATE, run
 
 
 def test_demo(cluster: Cluster, tmp_path: Path) -> None:
+    # The tools are those of these tests, as if make had installed them there.
+    tools = (f"ENV={sys.prefix}", f"--old-file={sys.prefix}/.installed")
+    command = ("make", "--no-print-directory", "demo", f"CACHE={tmp_path}/cache", *tools)
+    repository = tmp_path / "cache" / "demo" / "hpc-experiment"
     for preset, variables in (
         ("hpc_batch", cluster.environment),
-        ("local", {"WANDB_MODE": "disabled"}),
+        ("local", {"PYTEST_ADDOPTS": "--collect-only"}),
     ):
-        done = demo(tmp_path / "cache", **variables)
+        own = {"WANDB_MODE": "disabled", **ONE_THREAD, **variables}
+        done = run(*command, cwd=TEMPLATE, **own)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "tests collected" in done.stdout
+        assert (" passed in " in done.stdout) == (preset == "hpc_batch")
         assert f"+setup={preset} " in done.stdout
         assert done.stdout.count("==> 4/4") == 1  # not a second time, on this machine
         assert done.stdout.count("COMPLETED") == 8
-        assert f"outputs: {tmp_path}/cache/demo/hpc-experiment/outputs/" in done.stdout
+        assert f"outputs: {repository}/outputs/" in done.stdout
+        assert run("git", "status", "--porcelain", cwd=repository).stdout == ""

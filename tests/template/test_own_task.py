@@ -67,6 +67,9 @@ def test_three_files_change(project: Project, tmp_path: Path) -> None:
         "python", "-m", "hpc_experiment", "+setup=local", "numbers=2,4", f"hydra.sweep.dir={tmp_path}/sweep"
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"numbers=\d +COMPLETED +0 +(\d+)", done.stdout) == ["3", "10"]
+    assert re.findall(r"numbers=\d +COMPLETED .* (\d+) *$", done.stdout, re.MULTILINE) == [
+        "3",
+        "10",
+    ]
     text = (project.path / "README.md").read_text()
     assert all(name in text for name in ("`task.py`", "`configs.py`", "test_task.py"))

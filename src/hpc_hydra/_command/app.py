@@ -7,10 +7,22 @@ from __future__ import annotations
 
 import typer
 
+from .cancel import cancel
+from .clean import clean
+from .doctor import doctor
 from .logs import logs
 from .ls import ls
+from .plot import EXAMPLES as PLOT
+from .plot import plot
+from .report import EXAMPLES as REPORT
+from .report import report
+from .rerun import rerun
+from .results import EXAMPLES as RESULTS
+from .results import results
+from .retry import retry
 from .show import show
 from .status import status
+from .sync import sync
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -28,8 +40,11 @@ def _no_command(context: typer.Context) -> None:
         ls()
 
 
-for command in (ls, status, logs, show):
+for command in (ls, status, logs, show, retry, cancel, rerun, sync, clean, doctor):
     app.command()(command)
+app.command(epilog=RESULTS)(results)
+app.command(epilog=PLOT)(plot)
+app.command(epilog=REPORT)(report)
 
 
 def main() -> None:

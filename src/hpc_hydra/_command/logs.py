@@ -29,7 +29,9 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
     rank: Annotated[int, typer.Option(help="Of a run with several ranks.")] = 0,
 ) -> None:
-    """What a run printed; lines of its job, such as those of setup commands, begin with `job| `.
+    """What a run printed.
+
+    Lines of its job, such as those of setup commands and of srun, begin with `job| `.
 
     \b
     hpc logs 3                   of run 3 of your newest sweep

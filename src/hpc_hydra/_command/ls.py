@@ -14,6 +14,7 @@ import typer
 from .. import _records as records
 from .. import _squeue as squeue
 from .._table import console, counts, short
+from .recorded import place_of_app
 from .sweeps import JSON, as_json, fail, known
 
 
@@ -72,25 +73,17 @@ def _submitted(sweep: Path) -> float:
     return (sweep / records.SWEEP).stat().st_mtime
 
 
-def app_of(command: str) -> str:
-    """What ``command`` starts: ``python -m app …`` app, ``python app.py …`` app.py."""
+def _app(command: str) -> str:
     words = shlex.split(command)[1:]
-    for number, word in enumerate(words):
-        if word == "-m" and number + 1 < len(words):
-            return words[number + 1]
-        if not word.startswith("-"):
-            return Path(word).name
-    return ""
+    return Path(words[place_of_app(words)]).name if words else ""
 
 
-def _summary(
-    sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]
-) -> dict[str, Any]:  # fmt: skip
+def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
     submissions = record.get("submissions") or [{}]
     results = [run["result"] for run in runs if isinstance(run.get("result"), int | float)]
     return {
         "start": record["start"],
-        "app": app_of(submissions[-1].get("command", "")),
+        "app": _app(submissions[-1].get("command", "")),
         "overrides": records.shown(record["overrides"]),
         "runs": len(runs),
         "states": counts(runs),

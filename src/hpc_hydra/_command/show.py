@@ -17,7 +17,9 @@ from .sweeps import JSON, RUN, as_json, folder_of, run_named
 
 
 def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) -> None:
-    """All that is known of one run: overrides, config, attempts, source, resources, error.
+    """All that is known of one run.
+
+    Overrides, config, attempts, source, resources, error.
 
     \b
     hpc show 3                   run 3 of your newest sweep
@@ -62,7 +64,7 @@ def _print(known: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         if name in ("format", "library") or (name == "ranks" and value == 1):
             continue
-        if name == "attempts":
+        if name in ("attempts", "before"):
             value = f"\n{'':<12}".join(_line(each) for each in value)
         elif name == "overrides":
             value = shlex.join(value)

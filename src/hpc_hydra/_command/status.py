@@ -23,7 +23,9 @@ def status(
     ] = 100,
     json: Annotated[bool, JSON] = False,
 ) -> None:
-    """The runs of a sweep: state, step, why one waits, result, log.
+    """The runs of a sweep: state, step, result, log.
+
+    And why one waits, and when Slurm expects to start it.
 
     \b
     hpc status                   of your newest sweep

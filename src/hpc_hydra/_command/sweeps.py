@@ -105,6 +105,13 @@ def folder_of(directory: Path, run: dict[str, Any]) -> Path:
     return folder if folder.is_dir() or (directory / records.SWEEP).exists() else directory
 
 
+def listed(numbers: Sequence[int]) -> str:
+    """Runs in a sentence."""
+    if len(numbers) > 10:
+        return f"{len(numbers)} runs"
+    return f"run{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
 def as_json(data: Any) -> None:
     """Print ``data`` for programs."""
     import json

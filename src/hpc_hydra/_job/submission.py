@@ -126,7 +126,8 @@ def write_result(
     parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
     path = result_path(folder, number, rank, completed=not error)
     attempt.hold()
-    write_atomically(path, b"".join(map(_pickled, parts)))
+    # The record of the run, which comes before, is durable and has the same.
+    write_atomically(path, b"".join(map(_pickled, parts)), durable=False)
     result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ import atexit
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,11 +33,13 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from .. import _attempt as attempt
 from .. import _metrics as metrics
 from .. import _records as records
+from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
+from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
-from .usage import Usage, add_attempt, asked, oom_kills
+from .watch import Watch
 from .worker import Todo, fail, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
@@ -57,7 +60,6 @@ class Supervisor:
         self.work, self.payload, runs = Work.of_job(submission, job)
         if self.job.cluster == "slurm":
             attempt.file = self._word("attempt")
-        self.asked = asked(os.environ)  # before a rank that has runs of its own looks alone
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         alone = len(runs) == 1 and not self.work.shared
@@ -79,6 +81,7 @@ class Supervisor:
         self.deck = iter(self.todo_of_job if dealt else [])
         self.began = time.monotonic()
         self.child = 0
+        self.doing: list[Todo] = []  # by the child
         self._learned = False
 
     def supervise(self) -> int:
@@ -113,9 +116,11 @@ class Supervisor:
         for todo in self.deck:
             if not todo.is_over() and self._take(todo):
                 self.todo.append(todo)
-                return [todo]
-        left = self._left()
-        return left[:1] if self.work.process_per_run else left
+                if not self._end_cancelled(todo):
+                    return [todo]
+        if not self.work.process_per_run:
+            return self._left()
+        return next(([todo] for todo in self._left() if not self._end_cancelled(todo)), [])
 
     def _take(self, todo: Todo) -> bool:
         """Whether no other rank has taken this run since the job script began, which removes these files."""
@@ -142,10 +147,12 @@ class Supervisor:
         handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
-            kills = oom_kills()
+            began, kills = time.monotonic(), resources.oom_kills()
             if self.work.process_per_run:
                 compose(todos[0])
             code, usage = self._run(do, todos, handlers)
+            if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
+                continue
             if code == STOPPED or -code in signals.unheard:
                 return STOPPED
             if code and signals.unheard and together:
@@ -157,37 +164,37 @@ class Supervisor:
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 why = f"{KILLED} with {how}"
-                if code == -signal.SIGKILL and oom_kills() > kills:
-                    why = usage.out_of_memory()
-                self._end(unfinished[0], why)
+                if code == -signal.SIGKILL and resources.oom_kills() > kills:
+                    why = resources.out_of_memory(usage)
+                self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
                 self.todo.remove(unfinished[0])  # also if there was no place to record that
                 exit_code = 1
         return exit_code
 
     def _run(
         self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> tuple[int, Usage]:
+    ) -> tuple[int, resource.struct_rusage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         for todo in todos:
             say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
+            self.doing = todos
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
                 self._be_child(do, todos, handlers, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-            usage = Usage(self.asked)
-            status = usage.watch(child)
-            self.child = 0
+            watch = Watch()
+            status, usage = watch.until_end_of(child)
+            self.child, self.doing = 0, []
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
             attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
-            try:
-                add_attempt(todos[0].directory, {"job_id": todos[0].job_id, **usage.record()})
-            except Exception as error:  # a full disk; somebody's record that is none
-                say(f"run {todos[0].number}: what it used is not recorded: {error}")
+            watch.record(todos[0].directory, todos[0].job_id)
         return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(
@@ -236,9 +243,29 @@ class Supervisor:
         """Also in the process of the runs, as long as these have no handlers of their own."""
         if number != signal.SIGCONT:  # that one asks nobody to stop
             signals.unheard.append(number)
+        elif self.child and len(self.doing) == 1 and self._is_cancelled(self.doing[0]):
+            number = signal.SIGTERM  # for this run, which may save; the others of the job go on
+            signal.signal(signal.SIGALRM, lambda *_: self._kill())
+            signal.setitimer(signal.ITIMER_REAL, signals.TERM_GRACE_S + signals.HAND_OVER_S)
         if self.child:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.child, number)
+
+    def _is_cancelled(self, todo: Todo) -> bool:
+        """Whether `hpc cancel` has left word that this run, one of several of its job, is to end."""
+        return cancelled_path(self.folder, todo.number).exists()
+
+    def _end_cancelled(self, todo: Todo) -> bool:
+        """Whether that was so; then it is over."""
+        cancelled = self._is_cancelled(todo)
+        if cancelled and not todo.is_over():
+            self._end(todo, CANCELLED)
+        return cancelled
+
+    def _kill(self) -> None:
+        if self.child:
+            with suppress(ProcessLookupError):
+                os.kill(self.child, signal.SIGKILL)
 
     def _word(self, what: str) -> Path:
         """A file between the job script and its ranks."""
@@ -249,6 +276,8 @@ class Supervisor:
         warned = WARNING in signals.unheard
         number = WARNING if warned else next(iter(signals.unheard), signal.SIGTERM)
         for todo in self._left():
+            if self._end_cancelled(todo):
+                continue
             todo.end(signal.Signals(number).name, "STOPPED")
             say(f"hpc-hydra: run {todo.number} stopped")
         if self.job.cluster != "slurm":
@@ -275,13 +304,13 @@ class Supervisor:
         known = [step for step in found if step is not None]
         return [sum(known)] if known else []
 
-    def _end(self, todo: Todo, error: str) -> None:
+    def _end(self, todo: Todo, error: str, used: dict[str, float] | None = None) -> None:
         """Record why a run is over that could not do so itself."""
         say(f"run {todo.number}: {error}")
         if todo.log:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
-        todo.end(error)
+        todo.end(error, used=used)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from submitit import JobEnvironment
 
+from .. import _attempt as attempt
 from .. import _ranks as ranks
+from .. import _resources as resources
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
 from .submission import Work, log_path, result_path, write_result
@@ -69,10 +71,16 @@ class Todo:
             own = os.path.relpath(log, self.directory.parent)
             with suppress(OSError):
                 records.record_end(
-                    self.directory, self.overrides, self.job_id, error, "FAILED", log_file=own
+                    self.directory,
+                    self.overrides,
+                    self.job_id,
+                    error,
+                    "FAILED",
+                    log=own,
+                    failed={"rank": self.rank, "attempt": attempt.number()},
                 )
 
-    def end(self, error: str, state: str = "") -> None:
+    def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         from .. import _records as records
 
@@ -80,7 +88,9 @@ class Todo:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
             if self.rank == 0:
-                records.record_end(self.directory, self.overrides, self.job_id, error, state)
+                records.record_end(
+                    self.directory, self.overrides, self.job_id, error, state, used=used
+                )
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
@@ -194,7 +204,7 @@ def _take_share(job: JobEnvironment) -> None:
     are more than the GPUs. CPUs go by the affinity mask, where that is the job's and nobody else's.
     """
     here = -(-job.num_tasks // job.num_nodes)
-    place = job.local_rank % here
+    place, resources.sharing = job.local_rank % here, here
     if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
         for name in VISIBLE_GPUS:
             if devices := [device for device in os.environ.get(name, "").split(",") if device]:

@@ -40,6 +40,15 @@ class SlurmConf(SlurmQueueConf):
     process_per_run: bool = True
     # whether jobs import a copy of the source as it is at submission
     copy_source: bool = True
+    # numbers of the runs to submit, of those that are to do; null: all
+    only_runs: list[int] | None = None
+    # true: runs that are complete too, from the start; what they have left goes to the folder `earlier`
+    redo: bool = False
+    # parameters, such as [epochs], whose values may differ from the recorded ones: runs go on with the new
+    # values, from their checkpoints, complete ones too
+    may_change: list[str] | None = None
+    # true: print the job script and ask sbatch whether it would take it, instead of submitting
+    test_only: bool = False
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True
 
@@ -52,6 +61,10 @@ class LocalConf(LocalQueueConf):
     wait: bool = True
     process_per_run: bool = True
     copy_source: bool = True
+    only_runs: list[int] | None = None
+    redo: bool = False
+    may_change: list[str] | None = None
+    test_only: bool = False
     submitit_folder: str = JOBS
     stderr_to_stdout: bool = True
     timeout_min: int = 7 * 24 * 60

@@ -7,15 +7,17 @@ is under way can be waited for again, and one that has ended goes on with what i
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
 import shlex
 import signal
 import sys
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ABOUT_TO_END_S = 30.0
+
 
 class Launcher(stock.BaseSubmititLauncher):
     """Submits, waits, records and tells; where jobs go, its subclasses know."""
@@ -62,11 +66,15 @@ class Launcher(stock.BaseSubmititLauncher):
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
         assert self.config is not None and self.task_function is not None
+        gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
         refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
+        if self.params["test_only"]:
+            self._test()
+            sys.exit()
         self.folder.mkdir(parents=True, exist_ok=True)
         if "mode" in self.config.hydra.sweep:
             self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
@@ -95,6 +103,14 @@ class Launcher(stock.BaseSubmititLauncher):
                 f"hydra.launcher.wait=false: the sweeper {sweeper} needs the results of its runs"
             )
 
+    def _test(self) -> None:
+        """Say whether the jobs could be submitted.
+
+        Raises:
+            LauncherError: they could not.
+        """
+        print("runs on this machine")
+
     def _warn_of_others(self) -> None:
         if folders := shlex.join(map(str, writable_by_all(self.folder, self.directory))):
             log.warning(
@@ -122,11 +138,18 @@ class Launcher(stock.BaseSubmititLauncher):
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
         assert self.config is not None
         overrides = typed_overrides(self.config)
-        refuse_another_sweep(self.directory, overrides, map(vars, runs))
+        may_change = self.params["may_change"] or ()
+        refuse_another_sweep(self.directory, overrides, map(vars, runs), may_change)
         sweep = records.read_sweep(self.directory)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        changed: set[int] = set()
         for run in runs:
-            vars(run).update(recorded.get(run.number, {}))
+            own, known = run.overrides, recorded.get(run.number, {})
+            vars(run).update({**known, "overrides": own})
+            if known.get("overrides", own) != own:
+                changed.add(run.number)
+        if changed and self.params["only_runs"] is not None:
+            raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
         # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
@@ -135,26 +158,49 @@ class Launcher(stock.BaseSubmititLauncher):
             kept = {entry.name for entry in os.scandir(self.directory)}
         else:
             kept = {str(run.number) for run in runs}
+        only, redo = self.params["only_runs"], self.params["redo"]
+        if redo and subdir != "${hydra.job.num}":
+            raise LauncherError(
+                "hydra.launcher.redo=true: not with a hydra.sweep.subdir of one's own"
+            )
         left = []
         for run in runs:
-            if run.number not in recorded or not self._is_complete(run, there, kept):
+            if only is not None and run.number not in only:
+                continue
+            again = redo or run.number in changed or run.number not in recorded
+            if again or not self._is_complete(run, there, kept):
                 left.append(run)
         if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
             under_way = self._under_way()
+            if redo or changed:
+                under_way &= self._unfinished(runs)
+            if busy := [
+                run.number for run in left if run.job_id in under_way and run.number in changed
+            ]:
+                raise LauncherError(
+                    f"runs {', '.join(map(str, busy))} are under way with the values of before: wait for "
+                    f"them, or hpc cancel {shlex.quote(str(self.directory))}"
+                )
             left = [run for run in left if run.job_id not in under_way]
         results = any(
             name.startswith("run_") for name in there
         )  # perhaps of a sweep without a record
         for run in left:
+            directory = self.directory / str(run.number)
+            if redo and directory.exists():
+                directory.replace(records.claim(self.directory / "earlier" / str(run.number)))
+            elif run.number in changed:
+                records.reopen(directory)
             if run.number not in recorded and not results:
                 continue
             for rank in range(run.ranks):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
-            # Slurm may have lost a node on which the job goes on.
-            if (word := self.folder / f"{run.job_id}_attempt").name in there:
-                word.write_text(attempt.SUPERSEDED)
+            # Slurm may have lost a node on which the job goes on, and another command may wait for it.
+            if run.job_id:
+                (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
             run.job_id = run.log = None
+            records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))
         return left
@@ -176,9 +222,22 @@ class Launcher(stock.BaseSubmititLauncher):
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
 
+    def _unfinished(self, runs: list[Run]) -> set[str]:
+        """The jobs that have something left to do by the records of their ``runs``; of the others none that
+        still is about to end, and might take up what is given to a new one."""
+        mine = {str(run.job_id) for run in runs}
+        left = {
+            str(run.job_id) for run in runs
+            if not records.has_ended(self.directory / str(run.number), run.job_id)
+        }  # fmt: skip
+        deadline = time.monotonic() + ABOUT_TO_END_S
+        while mine & self._under_way(just_completed=False) - left and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+
     @abstractmethod
-    def _under_way(self) -> set[str]:
-        """The jobs that may still give a result."""
+    def _under_way(self, just_completed: bool = True) -> set[str]:
+        """The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet."""
 
     @abstractmethod
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
@@ -202,11 +261,15 @@ class Launcher(stock.BaseSubmititLauncher):
         """Write what ``jobs`` have to do and what they need for it; return that file."""
         import cloudpickle
 
+        assert self.config is not None
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         submission = {
             "submission": number,
             "command": shlex.join(sys.orig_argv),
+            "cwd": str(Path.cwd()),
+            "python": sys.executable,
+            "overrides": typed_overrides(self.config),
             "start": records.now(),
             "source": None,
             **submission_record(self.source, self.folder, path.stem),
@@ -216,7 +279,11 @@ class Launcher(stock.BaseSubmititLauncher):
         if self.params["copy_source"] and self.source.files():
             folder = records.claim(self.directory / "source")
             self._copy = self.source.copy(folder)
+            assert self.source.top
             submission["source"] = folder.name
+            # What it is of, and the folder in it from which the app's modules are imported.
+            submission["source_of"] = str(self.source.top)
+            submission["source_root"] = os.path.relpath(self._copy, folder)
         for job in jobs:
             for run in job:
                 run.submission = number
@@ -260,6 +327,8 @@ class Launcher(stock.BaseSubmititLauncher):
         return Watch(runs, self.folder)
 
     def _wait(self, runs: list[Run]) -> list[Result]:
+        gc.unfreeze()
+        gc.collect()  # what waiting needs finds room in that
         from .waiting import View, wait
 
         watch = self._watch(runs)
@@ -296,7 +365,10 @@ class Launcher(stock.BaseSubmititLauncher):
             return result
 
     def _give_up(self, run: Run, reason: str) -> None:
-        """Record that a job has ended without a result."""
+        """Record that a job has ended without a result, unless another command has submitted the run anew."""
+        with suppress(OSError):
+            if (self.folder / f"{run.job_id}_attempt").read_text() == attempt.SUPERSEDED:
+                return
         directory = self.directory / str(run.number)
         try:
             records.record_end(directory, run.overrides, str(run.job_id), reason)

@@ -68,7 +68,7 @@ class LocalLauncher(Launcher):
         # Until it is asked; the last answer is about the batch before.
         self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
 
-    def _under_way(self) -> set[str]:
+    def _under_way(self, just_completed: bool = True) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
         if host != socket.gethostname():
             raise LauncherError(

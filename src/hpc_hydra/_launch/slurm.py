@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -38,6 +39,7 @@ SHORTEST_DELAY_S = 20
 # Not of the job script.
 OWN = (
     "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
+    "only_runs", "redo", "may_change", "test_only",
 )  # fmt: skip
 
 
@@ -118,9 +120,22 @@ class SlurmLauncher(Launcher):
         limit_s = int(self.params["timeout_min"]) * 60
         return min(int(self.params["signal_delay_s"]), max((limit_s - 60) // 8, SHORTEST_DELAY_S))
 
+    def _test(self) -> None:
+        script = self.job_script()
+        print(script, flush=True)
+        ended = subprocess.run(
+            ["sbatch", "--test-only"], input=script, capture_output=True, text=True
+        )
+        if ended.returncode:
+            refusal = Refused(ended.stderr.strip())
+            more = remedy(refusal, 1, self.params["qos"])
+            reason = f"{refusal}\n{more}" if more else str(refusal)
+            raise LauncherError(f"Slurm would not take the job: {reason}")
+        print(ended.stderr.strip())
+
     def job_script(self) -> str:
         """That of a single run, whatever the task."""
-        self.source = Source(None)
+        self.source = Source(getattr(self, "task_function", None))
         executor = self._make_executor()
         command = self._command(executor.python, Path("SUBMISSION"), 0)
         return executor._make_submission_file_text(command, "")
@@ -198,14 +213,15 @@ class SlurmLauncher(Launcher):
             "%s", submitted, len(runs), reason, self._sweep_dir(),
         )  # fmt: skip
 
-    def _under_way(self) -> set[str]:
+    def _under_way(self, just_completed: bool = True) -> set[str]:
         states = squeue.states()
         if states is None:
             raise LauncherError(SILENT)
         # The result of a job that has just completed may not be visible here yet.
         return {
-            job for job in states if states[job] == "COMPLETED" or not squeue.is_over(states[job])
-        }
+            job for job, state in states.items()
+            if (state == "COMPLETED" and just_completed) or not squeue.is_over(state)
+        }  # fmt: skip
 
     def _watch(self, runs: list[Run]) -> Watch:
         from .waiting import Queue, Watch

@@ -39,14 +39,6 @@ class Watch:
             int, str
         ] = {}  # why, by the job script, a job ended without the run's results
         self.given_up: dict[int, str] = {}  # why, of runs that left no result
-        # For each rank of a run the result that it has if it completes, or fails.
-        self._names = {
-            number: [
-                [result_path(folder, number, rank, completed).name for completed in (True, False)]
-                for rank in range(run.ranks)
-            ]
-            for number, run in self.open.items()
-        }
 
     def close(self, run: Run, error: str) -> None:
         """Wait no longer for a run, which failed if there is an ``error``."""
@@ -59,9 +51,10 @@ class Watch:
     def look(self) -> None:
         """Look into the folder once."""
         there = {entry.name for entry in os.scandir(self.folder)}
+        with_results = {name.split("_")[1] for name in there if name.startswith("run_")}
         for number, run in list(self.open.items()):
-            found = [there.intersection(names) for names in self._names[number]]
-            if all(found):
+            found = self._found(run, there) if str(number) in with_results else []
+            if found and all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
                 error = ""
                 if self._blame(run, self.results[number]):
@@ -71,7 +64,9 @@ class Watch:
                         error = f"its result cannot be read: {unreadable}"
                 self.close(run, error)
             elif f"{run.job_id}_ended" in there:
-                failed = [self.folder / name for _, name in self._names[number] if name in there]
+                failed = [
+                    self.folder / name for names in found for name in names if "failed" in name
+                ]
                 self.ended[number] = (
                     Result(run.overrides, failed).error
                     if self._blame(run, failed)
@@ -84,6 +79,17 @@ class Watch:
                 at = self.pending_at(str(run.job_id))
                 waits = at and (self.folder / log_file).stat().st_mtime < at
                 (self.running.discard if waits else self.running.add)(number)
+
+    def _found(self, run: Run, there: set[str]) -> list[list[str]]:
+        """For each rank of a run its results that are there: one, or both for a moment."""
+        return [
+            [
+                name
+                for completed in (True, False)
+                if (name := result_path(self.folder, run.number, rank, completed).name) in there
+            ]
+            for rank in range(run.ranks)
+        ]
 
     def _blame(self, run: Run, results: Sequence[Path]) -> bool:
         """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""

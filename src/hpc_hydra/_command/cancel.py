@@ -1,0 +1,120 @@
+"""`hpc cancel`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer  # noqa: F401 - of the annotations
+
+from .. import _records as records
+from .._table import UNDER_WAY
+from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
+
+SIGNAL_EVERY_S = 3.0
+WAIT = ("PENDING", "REQUEUED")  # for a job to begin
+GIVE_UP_S = 60.0  # a run has 30 s to save, then it is killed
+
+
+def cancel(
+    sweep: Annotated[str | None, SWEEP] = None,
+    run: Annotated[list[int] | None, RUNS] = None,
+    yes: Annotated[bool, YES] = False,
+) -> None:
+    """End the runs that are under way.
+
+    They save what they can, and `hpc retry` goes on with them.
+
+    \b
+    hpc cancel                   all of your newest sweep
+    hpc cancel fig1 --run 3      one run, also of a job that it shares with others
+    """
+    directory = named(sweep)
+    record = records.read(directory / records.SWEEP)
+    if not record:
+        fail(f"{directory} is no sweep with records of its jobs.")
+    if record["cluster"] == "local" and record["host"] != socket.gethostname():
+        fail(f"The runs of {directory} were started on {record['host']}: type this there.")
+    for number in run or []:
+        run_of(directory, str(number))
+    going = [
+        each for each in records.states(directory)
+        if each["state"] in UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
+    ]  # fmt: skip
+    chosen = [each for each in going if not run or each["number"] in run]
+    if not chosen:
+        print("Nothing to cancel: none of them is under way.")
+        return
+    kept = {each["job_id"] for each in going if each not in chosen}
+    shared = [each for each in chosen if each["job_id"] in kept]
+    agreed(f"Cancel {listed([each['number'] for each in chosen])} of {directory}?", yes)
+    jobs = sorted({each["job_id"] for each in chosen} - kept)
+    slurm = record["cluster"] == "slurm"
+    for each in shared if slurm else chosen:
+        records.cancelled_path((directory / each["log"]).parent, each["number"]).touch()
+    if slurm and jobs:
+        _scancel(*({job.partition("_")[0] for job in jobs} if not run else jobs))
+    for job in [] if slurm else jobs:
+        with suppress(ProcessLookupError):
+            os.kill(int(job), signal.SIGTERM)  # submitit passes it on
+    for each in chosen:
+        if each["state"] in WAIT:  # nobody else would record it
+            folder = directory / str(each["number"])
+            records.record_end(folder, each["overrides"], each["job_id"], records.CANCELLED)
+    _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
+    print(
+        f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"
+    )
+
+
+def _scancel(*words: str) -> None:
+    try:
+        subprocess.run(["scancel", *words], capture_output=True, text=True, check=True)
+    except OSError as error:
+        fail(f"Slurm's scancel is not here: {error}", 1)
+    except subprocess.CalledProcessError as error:
+        fail(f"scancel: {error.stderr.strip()}", 1)
+
+
+def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
+    """Tell the supervisors of ``runs`` to look, until all of these are over."""
+    deadline = time.monotonic() + GIVE_UP_S
+    while left := [
+        each
+        for each in runs
+        if not records.has_ended(directory / str(each["number"]), each["job_id"])
+    ]:
+        if time.monotonic() > deadline:
+            fail(
+                f"{listed([each['number'] for each in left])} did not end. Of a sweep with "
+                "process_per_run=false, only a whole job can be cancelled.", 1,
+            )  # fmt: skip
+        if cluster == "slurm":
+            _scancel("--signal=CONT", *{each["job_id"] for each in left})
+        else:
+            folder = (directory / left[0]["log"]).parent
+            for process in _processes(folder):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+        until = time.monotonic() + SIGNAL_EVERY_S
+        while time.monotonic() < until and not all(
+            records.has_ended(directory / str(each["number"]), each["job_id"]) for each in left
+        ):
+            time.sleep(0.2)
+
+
+def _processes(folder: Path) -> list[int]:
+    """Of a sweep on this machine, those that watch its runs, and its runs; CONT asks none of them to stop."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_text(errors="replace").split("\0")
+            if any(word.startswith(f"{folder}/submission_") for word in words):
+                found.append(int(path.parent.name))
+    return found

@@ -1,0 +1,171 @@
+"""`hpc clean`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import _records as records
+from .._files import foreign_owner
+from .._table import UNDER_WAY
+from ..checkpoints import NAME
+from .ls import below
+from .sweeps import JSON, YES, agreed, as_json, known, named
+
+# What the library and Hydra put into a sweep's directory, beside the runs.
+OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
+
+
+class What(str, Enum):
+    """What may go."""
+
+    checkpoints = "checkpoints"
+    sources = "sources"
+    failed = "failed"
+
+
+SAYS = {
+    What.checkpoints: "checkpoints of completed runs (more epochs would begin anew)",
+    What.sources: "copies of the source, of sweeps whose runs are all complete",
+    What.failed: "sweeps of which no run completed, with all that is in them",
+}
+
+
+def clean(
+    sweeps: Annotated[
+        list[str] | None,
+        typer.Argument(help="Sweeps, or folders of sweeps; by default all of yours."),
+    ] = None,
+    what: Annotated[
+        list[What] | None, typer.Option("--only", help="Only this; it may be said several times.")
+    ] = None,
+    older_than: Annotated[
+        int, typer.Option(metavar="DAYS", help="Since the last of a sweep's runs has ended.")
+    ] = 30,
+    json: Annotated[bool, JSON] = False,
+    yes: Annotated[bool, YES] = False,
+) -> None:
+    """What takes space and can go, with sizes. Nothing is deleted without a yes.
+
+    Results, metrics, configs and logs stay, but those of failed sweeps. Sweeps with runs under way are
+    left alone.
+
+    \b
+    hpc clean                                      what there is, of sweeps older than 30 days
+    hpc clean --only checkpoints --older-than 7
+    hpc clean outputs/paper --only sources --yes
+    """
+    before = datetime.now().astimezone() - timedelta(days=older_than)
+    found: dict[What, list[tuple[Path, list[Path], int]]] = {kind: [] for kind in what or What}
+    for sweep in _meant(sweeps or []):
+        runs = records.states(sweep)
+        if foreign_owner(sweep.stat()) or not _over(runs) or _ended(sweep, runs) > before:
+            continue
+        for kind, rows in found.items():
+            if paths := _paths(kind, sweep, runs):
+                rows.append((sweep, paths, sum(map(_size, paths))))
+    if json:
+        as_json([
+            {"what": kind.value, "directory": str(sweep), "bytes": size}
+            for kind, rows in found.items() for sweep, _, size in rows
+        ])  # fmt: skip
+    else:
+        _print(found)
+    total = sum(size for rows in found.values() for _, _, size in rows)
+    if not any(found.values()) or (json and not yes):
+        return
+    agreed(f"Delete this, {_human(total)} in all?", yes)
+    for rows in found.values():
+        for sweep, paths, _ in rows:
+            _delete(paths)
+            if not any(sweep.iterdir()):
+                sweep.rmdir()
+    if not json:
+        print(f"deleted: {_human(total)}")
+
+
+def _meant(names: Sequence[str]) -> Iterable[Path]:
+    if not names:
+        return known()
+    folders = (Path(name).expanduser().absolute() for name in names)
+    return [
+        sweep
+        for name, folder in zip(names, folders, strict=True)
+        for sweep in ((folder.is_dir() and below(folder)) or [named(name)])
+        if (sweep / records.SWEEP).exists()
+    ]
+
+
+def _over(runs: Iterable[dict[str, Any]]) -> bool:
+    return not any(run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED") for run in runs)
+
+
+def _ended(sweep: Path, runs: Iterable[dict[str, Any]]) -> datetime:
+    """When the sweep was submitted last, or the last of its ``runs`` has ended."""
+    ends = [datetime.fromisoformat(run["end"]) for run in runs if run.get("end")]
+    written = (sweep / records.SWEEP).stat().st_mtime
+    return max([datetime.fromtimestamp(written).astimezone(), *ends])
+
+
+def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path]:
+    """What of a sweep may go."""
+    folders = [sweep / str(run["number"]) for run in runs]
+    completed = [run["state"] == "COMPLETED" for run in runs]
+    sources = [
+        path for path in sweep.glob("source*")
+        if path.name.removeprefix("source").lstrip("_").isdecimal() or path.name == "source"
+    ]  # fmt: skip
+    if kind is What.checkpoints:
+        done = [folder for folder, is_done in zip(folders, completed, strict=True) if is_done]
+        return [
+            path for folder in done if folder.is_dir()
+            for path in folder.iterdir() if NAME.fullmatch(path.name)
+        ]  # fmt: skip
+    if kind is What.sources:
+        return sources if all(completed) else []
+    if any(completed):
+        return []
+    there = [*folders, *sources, *(sweep / name for name in OWN)]
+    return [path for path in there if path.exists()]
+
+
+def _size(path: Path) -> int:
+    """Bytes on the disk, of a link its own."""
+    total = path.lstat().st_blocks * 512
+    if path.is_dir() and not path.is_symlink():
+        with os.scandir(path) as entries:
+            total += sum(_size(Path(entry.path)) for entry in entries)
+    return total
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _print(found: dict[What, list[tuple[Path, list[Path], int]]]) -> None:
+    if not any(found.values()):
+        print("Nothing to clean. Of younger sweeps: --older-than 0")
+    for kind, rows in found.items():
+        if rows:
+            print(f"{_human(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")
+        for sweep, paths, size in sorted(rows, key=lambda row: -row[2]):
+            print(f"{_human(size):>19}  {len(paths)} in {sweep}")
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

@@ -1,0 +1,191 @@
+"""`hpc doctor`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import _records as records
+from . import surroundings
+from .recorded import Command, place_of_app
+from .surroundings import Finding
+from .sweeps import JSON, as_json, known
+
+TRY_FOR_S = 120
+COLORS = {"ok": "32", "note": "33", "bad": "31"}
+
+
+def doctor(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="APP|OVERRIDE",
+            help="A module or a script with Hydra, and what it needs to be composed; by default the one "
+            "below src/, or that of your newest sweep from this folder.",
+        ),
+    ] = None,
+    job: Annotated[
+        bool,
+        typer.Option("--job", help="Also whether Python starts in a job: it costs a short one."),
+    ] = False,
+    json: Annotated[bool, JSON] = False,
+) -> None:
+    """Whether jobs could run, and what to do if not.
+
+    Before the first one, and when something is odd. Exit code 1: no job, or not that of each preset.
+
+    \b
+    hpc doctor                   in the repository of the app
+    hpc doctor app.py x=1 --job
+    """
+    found = []
+    for finding in _findings(words or [], job):
+        found.append(finding)
+        if not json:
+            _print(finding)
+    if json:
+        as_json([asdict(finding) for finding in found])
+    raise typer.Exit(int(any(finding.level == "bad" for finding in found)))
+
+
+def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
+    here = Path.cwd()
+    of_slurm = list(surroundings.slurm())
+    yield from of_slurm
+    yield from surroundings.room(here, "this folder")
+    newest = next(iter(known()), None)
+    if newest and not newest.is_relative_to(here):
+        yield from surroundings.room(newest.parent, "where your newest sweep is")
+    if not here.is_relative_to(Path.home()):
+        yield from surroundings.room(Path.home(), "home")
+    yield from surroundings.identities(here)
+    if of_slurm[0].level == "ok":
+        yield from _of_app(words, job)
+
+
+def _print(finding: Finding) -> None:
+    word = f"{finding.level:<4}"
+    if sys.stdout.isatty():
+        word = f"\x1b[{COLORS[finding.level]}m{word}\x1b[0m"
+    print(word, finding.what.replace("\n", "\n     "))
+    if finding.remedy:
+        print(f"     -> {finding.remedy}", flush=True)
+
+
+def _app(words: Sequence[str]) -> Command | None:
+    here, python = Path.cwd(), sys.executable
+    if words:
+        start = [words[0]] if words[0].endswith(".py") else ["-m", words[0]]
+        return Command([*start, *words[1:]], here, python, {})
+    packages = [path.parent.name for path in here.glob("src/*/__main__.py")]
+    if len(packages) == 1:
+        return Command(["-m", packages[0]], here, python, {})
+    for sweep in known():
+        submissions = records.read(sweep / records.SWEEP).get("submissions", [])
+        if submissions and submissions[-1].get("cwd") == str(here):
+            command = Command.of(sweep, submissions[-1])
+            command.words = command.words[: place_of_app(command.words) + 1]
+            return command
+    return None
+
+
+def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
+    app = _app(words)
+    if app is None:
+        yield Finding("note", "no app is known here, so no job script was tried",
+                      "hpc doctor my_package, or hpc doctor app.py")  # fmt: skip
+        return
+    name = " ".join(app.words)
+    shown = _run(app, "--help")
+    if shown.returncode:
+        yield Finding("bad", f"{name} --help: {_end(shown)}", "correct it, or name another app")
+        return
+    found = re.search("^setup: (.+)$", shown.stdout, re.MULTILINE)
+    presets = found[1].split(", ") if found else [""]
+    limits = surroundings.partitions()
+    scripts = {}
+    # Where compute nodes see it too.
+    folder = Path(tempfile.mkdtemp(prefix=".hpc-doctor-", dir=app.cwd))
+    try:
+        for preset in presets:
+            chosen = [f"+setup={preset}"] if preset else []
+            asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
+            tried = _run(app, *chosen, *asked, "--multirun")
+            what = f"preset {preset}" if preset else name
+            if tried.returncode:
+                yield Finding(
+                    "bad",
+                    f"{what}: {_end(tried)}",
+                    "correct it in cluster.py, or override hydra.launcher.*",
+                )
+                continue
+            if "#SBATCH" in tried.stdout:
+                scripts[preset] = tried.stdout
+            yield from _of_script(what, tried.stdout, limits)
+        if job and scripts:
+            preset = next((each for each in scripts if "debug" in each), next(iter(scripts)))
+            yield _in_a_job(preset, scripts[preset], folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(app: Command, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [app.python, *app.words, *words]
+    try:
+        return subprocess.run(
+            command, cwd=app.cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=TRY_FOR_S,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
+
+
+def _end(ended: subprocess.CompletedProcess[str]) -> str:
+    """What is left to say of a command that failed."""
+    return "\n".join((ended.stderr.strip() or ended.stdout.strip()).splitlines()[-3:])
+
+
+def _of_script(what: str, output: str, limits: dict[str, dict[str, str]]) -> Iterator[Finding]:
+    options = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", output, re.MULTILINE))
+    if not options:
+        yield Finding("ok", f"{what}: {output.strip().splitlines()[-1]}")
+        return
+    asked = surroundings.seconds(options.get("time", ""))
+    for name in options.get("partition", "").split(","):
+        limit = surroundings.seconds(limits.get(name, {}).get("MaxTime", ""))
+        if asked and limit and asked > limit:  # a site may take it, and let it wait for ever
+            yield Finding("bad", f"{what}: time={options['time']} is above the limit of partition {name}, "
+                          f"{limits[name]['MaxTime']}",
+                          "hydra.launcher.timeout_min=, or time= in cluster.py")  # fmt: skip
+            return
+    sbatch = output.strip().splitlines()[-1].removeprefix("sbatch: ")
+    yield Finding("ok", f"{what}: {re.sub('^Job [0-9]+ ', '', sbatch)}")
+
+
+def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
+    """Whether the job's Python starts on a compute node, and has what it needs."""
+    told = "import sys, hpc_hydra; print(f'started {sys.executable}')"
+    script = re.sub(r" -m hpc_hydra\._job\.supervisor SUBMISSION 0$", lambda _: f' -c "{told}"',
+                    output, flags=re.MULTILINE)  # fmt: skip
+    script = script[: script.rindex("sbatch: ")] if "sbatch: " in script else script
+    (folder / "jobs").mkdir(exist_ok=True)
+    options = ("--wait", "--array=0", "--time=5", "--parsable")
+    ended = subprocess.run(["sbatch", *options], input=script, capture_output=True, text=True)
+    logs = "".join(
+        path.read_text(errors="replace") for path in sorted((folder / "jobs").glob("*.out"))
+    )
+    what = f"a job of preset {preset}" if preset else "a job"
+    if started := re.search("^started (.*)$", logs, re.MULTILINE):
+        return Finding("ok", f"{what} has started {started[1]}")
+    said = "\n".join((logs.strip() or ended.stderr.strip()).splitlines()[-3:])
+    return Finding("bad", f"{what} did not start Python: {said or 'it left no log'}",
+                   "see SETUP_COMMANDS and PYTHON in cluster.py, or hydra.launcher.setup and python")  # fmt: skip

@@ -1,0 +1,57 @@
+"""`hpc plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .results import runs_named
+from .sweeps import SWEEP, fail
+
+EXAMPLES = """\b
+hpc plot --metric valid_loss --by lr                  learning curves, a color for each lr
+hpc plot --metric valid_loss --by model --by lr -o curves.svg
+hpc plot --against lr --by model                      the result against a parameter
+"""
+
+
+def plot(
+    sweeps: Annotated[list[str] | None, SWEEP] = None,
+    metric: Annotated[
+        str, typer.Option(metavar="NAME", help="What to show; with --against by default the result.")
+    ] = "",
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PARAMETER", help="A color for each of its values; mean and standard deviation over the rest."),
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="PARAMETER", help="The x axis, instead of steps.")
+    ] = None,
+    log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic y axis.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF, by its ending.  [default: that of what is shown, as PNG]"),
+    ] = None,
+) -> None:  # fmt: skip
+    """A picture: learning curves, or the result against a parameter."""
+    runs = runs_named(sweeps)
+    from .. import _plot
+
+    try:
+        if against:
+            figure = _plot.against(runs, against, metric, by or [])
+        else:
+            figure = _plot.learning_curves(runs, metric, by or [])
+        axes = figure.axes[0]
+        if log_y:
+            axes.set_yscale("log")
+        name = axes.get_ylabel().replace("/", "_")
+        output = output or Path(f"{name}_against_{against}.png" if against else f"{name}.png")
+        figure.savefig(output)
+    except ImportError:
+        fail("hpc plot needs matplotlib: pip install 'hpc-hydra[results]'", 1)
+    except (OSError, ValueError) as error:
+        fail(str(error))
+    print(output)

@@ -1,0 +1,105 @@
+"""The command line of a sweep, as it was recorded."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .. import _records as records
+from .sweeps import fail
+
+# What is of one submission only.
+FLEETING = ("hydra.sweep.dir", "hydra.launcher.only_runs", "hydra.launcher.redo",
+            "hydra.launcher.may_change")  # fmt: skip
+
+
+@dataclass
+class Command:
+    """Words for Python, and the folder in which they are typed."""
+
+    words: list[str]  # after the name of Python
+    cwd: Path
+    python: str
+    variables: dict[str, str]
+
+    @classmethod
+    def of(cls, directory: Path, submission: dict[str, Any] | None = None) -> Command:
+        """That of a ``submission`` of the sweep in ``directory``, by default of its last one, without
+        what concerns that alone.
+
+        Raises:
+            typer.Exit: there is none.
+        """
+        if submission is None:
+            submissions = records.read(directory / records.SWEEP).get("submissions")
+            submission = submissions[-1] if submissions else {}
+        if "command" not in submission:
+            fail(
+                f"{directory} has no record of its command: it is a single run, or of another launcher."
+            )
+        python, *words = shlex.split(submission["command"])
+        words = [word for word in words if records.key_of(word) not in FLEETING]
+        cwd = Path(submission.get("cwd", Path.cwd()))  # records of before have none
+        return cls(words, cwd, submission.get("python", python), {})
+
+    def add(self, *overrides: str) -> None:
+        """Put ``overrides`` in the place of those about the same, and beside the others: Hydra takes them only
+        in a row, not on both sides of an option."""
+        new = {records.key_of(each): each for each in overrides}
+        left = dict(new)
+        words = [
+            left.pop(key, "") if key in new else word
+            for word in self.words for key in [records.key_of(word)]
+        ]  # fmt: skip
+        words = [word for word in words if word]
+        app = place_of_app(words)
+        place = next(
+            (at for at, word in enumerate(words) if at > app and "=" in word and word[0] != "-"),
+            len(words),
+        )
+        self.words = [*words[:place], *left.values(), *words[place:]]
+
+    def shell(self) -> str:
+        """It, to be typed anywhere."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        line = " ".join([*variables, shlex.join([self.python, *self.words])])
+        return f"cd {shlex.quote(str(self.cwd))} && {line}"
+
+    def execute(self) -> NoReturn:
+        """Become it.
+
+        Raises:
+            typer.Exit: its Python or its folder is gone.
+        """
+        try:
+            os.chdir(self.cwd)
+            os.execve(self.python, [self.python, *self.words], {**os.environ, **self.variables})
+        except OSError as error:
+            fail(f"the command cannot be started: {error}\n    {self.shell()}")
+
+
+def place_of_app(words: Sequence[str]) -> int:
+    """Where among ``words`` for Python that is which it starts: ``-m app …`` app, ``-u app.py …`` app.py."""
+    place = 0
+    while place < len(words) - 1:
+        if words[place] == "-m":
+            return place + 1
+        if not words[place].startswith("-"):
+            break
+        place += 2 if words[place] in ("-X", "-W") else 1
+    return place
+
+
+def directory_override(key: str, directory: Path) -> str:
+    """The override by which Hydra takes ``directory`` as it is, whatever its name."""
+    text = str(directory)
+    if not re.fullmatch(r"[\w./+-]+", text):
+        from hydra.core.override_parser.types import Quote, QuotedString
+
+        text = QuotedString(text, Quote.single).with_quotes()
+    return f"{key}={text}"

@@ -1,0 +1,76 @@
+"""`hpc rerun`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import _records as records
+from .recorded import Command, directory_override, place_of_app
+from .sweeps import RUN, fail, run_named
+
+
+def rerun(
+    words: Annotated[list[str], RUN],
+    here: Annotated[
+        bool, typer.Option("--here", help="Execute it, instead of printing it.")
+    ] = False,
+) -> None:
+    """One run on this machine, with its source.
+
+    That is the copy of the code that it had when it was submitted. It goes to a new directory, so the sweep stays as it is.
+
+    \b
+    hpc rerun 3                  prints it: to be changed, or for a debugger
+    hpc rerun fig1 3 --here      executes it
+    """
+    directory, run = run_named(words)
+    submissions = records.read(directory / records.SWEEP).get("submissions", [])
+    numbered = {each["submission"]: each for each in submissions}
+    submission = numbered.get(run.get("submission"))
+    if submission is None:
+        fail(f"run {run['number']} was not submitted by a command that is recorded.")
+    command = Command.of(directory, submission)
+    _with_source(command, directory, submission)
+    app = place_of_app(command.words) + 1
+    swept = {*submission.get("overrides", []), "-m", "--multirun"}
+    kept = [
+        word for word in command.words[app:]
+        if word not in swept and (not records.hydras_own(word) or word.startswith("hydra.job."))
+    ]  # fmt: skip
+    own = [each for each in run["overrides"] if not records.hydras_own(each)]
+    folder = _free(directory / "rerun" / str(run["number"]))
+    where = directory_override("hydra.run.dir", folder)
+    command.words = [*command.words[:app], *kept]
+    command.add(*own, "hydra.mode=RUN", where)
+    print(command.shell(), flush=True)
+    if here:
+        command.execute()
+
+
+def _with_source(command: Command, directory: Path, submission: dict[str, Any]) -> None:
+    """Let it find the copy of the source, which looks like the repository."""
+    if not submission.get("source"):
+        commit = submission.get("git_commit")
+        known = f"; it was commit {commit}" if commit else ""
+        print(f"There is no copy of the source, so it is that of now{known}.", file=sys.stderr)
+        return
+    copy, top = directory / submission["source"], Path(submission["source_of"])
+    command.variables["PYTHONPATH"] = os.path.normpath(copy / submission["source_root"])
+    if command.cwd.is_relative_to(top):
+        command.cwd = copy / command.cwd.relative_to(top)
+    app = place_of_app(command.words)
+    if Path(command.words[app]).is_relative_to(top):
+        command.words[app] = str(copy / Path(command.words[app]).relative_to(top))
+
+
+def _free(folder: Path) -> Path:
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}_{number}")
+    return free

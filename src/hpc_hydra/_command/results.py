@@ -1,0 +1,218 @@
+"""`hpc results`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import typer
+
+from .. import _results as results_
+from .._advice import used
+from .._results import Row, Table, Value, shown
+from .sweeps import SWEEP, fail, named
+
+EXAMPLES = """\b
+hpc results                                    the newest sweep
+hpc results --best 5 --where 'lr>0.01'
+hpc results fig1 fig2 --over seed              two sweeps, mean and spread over seeds
+hpc results --metric 'valid_*' --sort valid_loss
+hpc results --csv > results.csv
+"""
+
+WIDEST = 40  # of a column in the table
+
+
+def results(
+    sweeps: Annotated[list[str] | None, SWEEP] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Rows of which it is true: lr>0.01, model=mlp. Several: all of them."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="By a column; a metric's best value for its name.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Sort the highest first.")] = False,
+    best: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The N best by the result, or by what --sort names: the highest, but of a loss or an error the lowest."),
+    ] = None,
+    minimize: Annotated[bool, typer.Option("--minimize", help="The lowest is the best.")] = False,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PARAMETER", help="Mean and standard deviation over it, of completed runs."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Last and best of these metrics; 'valid_*' and '*' are possible. The default for --csv, --json, and runs without a result: all."),
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", help="At most in the table.")] = 100,
+    resources: Annotated[
+        bool, typer.Option("--resources", help="What runs used and asked for, and advice.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all digits.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
+) -> None:  # fmt: skip
+    """One table of the runs of one or several sweeps: what varies, and what came of it."""
+    if as_csv and as_json:
+        fail("--csv or --json, not both")
+    runs = runs_named(sweeps)
+    try:
+        patterns = metric or (["*"] if as_csv or as_json else [])
+        table = results_.table_of(runs, patterns, resources)
+        silent: set[str] = set()  # what was only read because an option names one of them
+        if not patterns and not (table.results and _has_all(table, where, sort)):
+            before, table = table, results_.table_of(runs, ["*"], resources)
+            silent = set(table.columns) - set(before.columns) if table.results else set()
+        for condition in where or []:
+            table = table.where(condition)
+        count = len(table.rows)
+        by = sort or (_result(table) if best else None)
+        column = ""
+        if over:
+            by = by and table.find(by)  # while metrics have all their columns
+            table = table.over(over)
+        if by:
+            column, lowest = table.find(by), minimize or results_.lower_is_better(by)
+            table = table.sorted(by, descending=not lowest if best else reverse)
+            by = f"{'lowest' if lowest else 'highest'} {by} first" if best else ""
+    except ValueError as error:
+        fail(str(error))
+    table.rows = table.rows[:best]
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, table.columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(table.rows)
+    elif as_json:
+        plain = [{name: _strict(row.get(name)) for name in table.columns} for row in table.rows]
+        print(json.dumps(plain, indent=1))
+    else:
+        table.columns = [name for name in table.columns if name not in silent or name == column]
+        hidden = len(table.rows) - rows
+        table.rows = table.rows[:rows]
+        _print(table, [*([column] if column else []), *(used({}) if resources else [])])
+        if hidden > 0:
+            print(f"and {hidden} more; all of them: --rows={hidden + rows}, or --csv")
+        states = Counter(run.record["state"].lower() for run in runs)
+        said = [
+            f"{len(runs)} runs: {', '.join(f'{number} {state}' for state, number in states.items())}"
+        ]
+        said += [f"{count} of them chosen"] if where else []
+        said += [by] if by else []
+        said += (
+            [f"mean ± standard deviation over {', '.join(over)}, of completed runs"] if over else []
+        )
+        print("; ".join(said))
+        if resources:
+            _print_advice(runs)
+
+
+def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
+    """Those of the sweeps of these names, or of the newest."""
+    directories = [named(text) for text in sweeps] if sweeps else [named(None)]
+    try:
+        return results_.runs_of(*directories)
+    except FileNotFoundError as error:  # a sweep of which nothing was submitted
+        fail(str(error), 1)
+
+
+def _has_all(table: Table, where: list[str] | None, sort: str | None) -> bool:
+    """Whether the options name no metric, for which all metrics have to be read."""
+    conditions = [results_.CONDITION.fullmatch(each) for each in where or []]
+    for name in [*(each[1] for each in conditions if each), *([sort] if sort else [])]:
+        try:
+            table.find(name)
+        except results_.NoSuchColumn:
+            return False
+    return True
+
+
+def _result(table: Table) -> str:
+    if len(table.results) == 1:
+        return table.results[0]
+    choice = table.results or [each for each in table.columns if each.endswith((".max", ".min"))]
+    raise ValueError(f"--best needs --sort=COLUMN: {', '.join(choice)}")
+
+
+def _strict(value: Value) -> Value:
+    """JSON has no NaN: it is text here, as in `metrics.jsonl`."""
+    strange = isinstance(value, float) and not math.isfinite(value)
+    return json.dumps(value) if strange else value
+
+
+def _print(table: Table, wanted: Sequence[str]) -> None:
+    """On a terminal, what there is room for: ``wanted`` columns after those of parameters and results."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Printed
+    from rich.text import Text
+
+    if table.constant:
+        print(*(f"{name}={shown(value)}" for name, value in table.constant.items()))
+    columns = [
+        name for name in table.columns
+        if not name.endswith(".std") and any(row.get(name) is not None for row in table.rows)
+    ]  # fmt: skip
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=1000)
+    names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
+    headings = {name: "duration" if name == "duration_s" else name for name in columns}
+    cells = {name: [_cell(row, name, names) for row in table.rows] for name in columns}
+    first = ["sweep", "run", *table.parameters, *table.results, *wanted]
+    important = [name for name in first if name in columns]
+    fitting: list[str] = []
+    room = console.width - 2
+    for name in [*important, *(name for name in columns if name not in important)]:
+        width = min(max(map(len, (headings[name], *cells[name]))), WIDEST) + 3
+        if width <= room or not fitting:
+            fitting.append(name)
+            room -= width
+    printed = Printed(box=box.SIMPLE_HEAD)
+    for name in (kept := [name for name in columns if name in fitting]):
+        numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
+        printed.add_column(
+            Text(headings[name]),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            max_width=WIDEST,
+        )
+    for row_cells in zip(*(cells[name] for name in kept), strict=True):
+        printed.add_row(*map(Text, row_cells))
+    console.print(printed)
+    if left_out := [name for name in columns if name not in fitting]:
+        print(f"no room for {', '.join(left_out)}: they are in --csv")
+
+
+def _cell(row: Row, name: str, names: Mapping[str, str]) -> str:
+    value = row.get(name)
+    if name == "sweep":
+        return names[str(value)]
+    if name == "duration_s" and results_.is_number(value):
+        return results_.clock(value)
+    spread = row.get(f"{name}.std")
+    if isinstance(value, (int, float)) and isinstance(spread, float):
+        return with_spread(value, spread)
+    return shown(value)
+
+
+def with_spread(mean: float, spread: float) -> str:
+    """``0.9479 ± 0.0031``: of the spread two digits, and the mean to the same place."""
+    if not (math.isfinite(mean) and math.isfinite(spread)) or spread == 0:
+        return f"{shown(mean)} ± {shown(spread)}"
+    digits = max(1 - math.floor(math.log10(spread)), 0)
+    if digits > 6:
+        return f"{mean:.4g} ± {spread:.2g}"
+    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _print_advice(runs: list[results_.Run]) -> None:
+    from .._advice import advice
+
+    for line in advice([run.record for run in runs]):
+        print(line)
+    if not any(run.record.get("attempts") for run in runs):
+        print("What these runs used was not recorded.")

@@ -1,0 +1,140 @@
+"""`hpc sync`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from configparser import ConfigParser
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import _records as records
+from .._table import UNDER_WAY
+from .sweeps import fail, folder_of, named
+
+AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
+RUN_TIMEOUT_S = 300
+
+
+def sync(
+    sweeps: Annotated[
+        list[str] | None, typer.Argument(help="Several are possible; by default your newest one.")
+    ] = None,
+) -> None:
+    """Send W&B what was written offline.
+
+    What is not sent yet, of runs that are over. It can be repeated: what is sent is not sent again. What a kill kept from W&B's files is in
+    metrics.jsonl, and is sent too. Exit code 1 if something is left to send.
+
+    \b
+    hpc sync                     your newest sweep
+    hpc sync fig1 fig2
+    """
+    if find_spec("wandb") is None:
+        fail("W&B is not installed here: pip install 'hpc-hydra[wandb]'", 1)
+    todo, skipped = [], 0
+    for sweep in [*map(named, sweeps or [])] or [named(None)]:
+        for run in records.states(sweep):
+            folder = folder_of(sweep, run)
+            if not any(folder.glob("wandb/offline-run-*")):
+                continue
+            if run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED"):
+                skipped += 1
+            else:
+                todo.append((sweep, run))
+    failed: list[str] = []
+    sent = 0
+    if todo:
+        from .._tracking import segments_to_send
+
+        _reach()
+        left = []
+        for sweep, run in todo:
+            name = f"{sweep.name} run {run['number']}"
+            try:
+                if segments := segments_to_send(folder_of(sweep, run)):
+                    left.append((name, segments))
+            except Exception as error:  # a config that cannot be read any more; a full disk
+                failed.append(f"{name}: {type(error).__name__}: {error}")
+        for first in range(0, len(left), AT_A_TIME):
+            batch = left[first : first + AT_A_TIME]
+            reasons = _send([segment for _, segments in batch for segment in segments], len(batch))
+            for name, segments in batch:
+                if why := next((reasons[each] for each in segments if each in reasons), ""):
+                    failed.append(f"{name}: {why}")
+                else:
+                    sent += 1
+            print(
+                f"{first + len(batch)} of {len(left)} runs: {sent} sent, {len(failed)} failed",
+                flush=True,
+            )
+            if any("API key" in reason for reason in reasons.values()):
+                fail("W&B does not know you here: wandb login", 1)
+    if skipped:
+        print(f"{skipped} runs are not over and were left: repeat this later")
+    if not sent and not failed:
+        print("Nothing to send.")
+    for line in failed:
+        print(line, file=sys.stderr)
+    raise typer.Exit(int(bool(failed)))
+
+
+def _reach() -> None:
+    """End the command if W&B's server cannot be reached: its client would go on trying for hours."""
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    settings = ConfigParser()
+    with suppress(Exception):  # somebody's broken file, which W&B itself will tell of
+        settings.read(Path.home() / ".config" / "wandb" / "settings")
+    default = settings.get("default", "base_url", fallback="https://api.wandb.ai")
+    server = os.environ.get("WANDB_BASE_URL", default)
+    try:
+        urlopen(server, timeout=20).close()
+    except HTTPError:  # it has answered
+        return
+    except (OSError, ValueError) as error:
+        fail(
+            f"{server} cannot be reached from here: {error}. Type this on a login node that has a network.",
+            1,
+        )
+
+
+def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
+    """Why, of ``segments``, some were not sent."""
+    command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
+    # It is run where W&B's own settings of a folder, such as `wandb offline`, are not found.
+    # There it leaves its logs, too.
+    place = tempfile.TemporaryDirectory()
+    options: dict[str, Any] = {
+        "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": place.name,
+    }  # fmt: skip
+    own = ("WANDB_MODE", "WANDB_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    try:
+        with place:
+            ended = subprocess.run(
+                command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options
+            )
+        output = ended.stdout + ended.stderr
+    except subprocess.TimeoutExpired:
+        output = f"not sent within {RUN_TIMEOUT_S * runs} s"
+    left = [segment for segment in segments if not any(segment.glob("*.synced"))]
+    lines = [
+        re.sub("^(wandb: |Error: )+", "", line) for line in output.splitlines() if line.strip()
+    ]
+    return {segment: _reason(segment, lines) for segment in left}
+
+
+def _reason(segment: Path, lines: Sequence[str]) -> str:
+    identity = segment.name.rpartition("-")[2]
+    about = [line for line in lines if identity in line and "ERROR" in line]
+    return (about or [*lines[-1:]] or ["wandb sync does not say why"])[-1].strip()

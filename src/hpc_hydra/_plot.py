@@ -1,0 +1,205 @@
+"""Pictures of the runs of sweeps: learning curves, and the result against a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ._metrics import read_metrics
+from ._results import Run, Table, Value, is_number, mean_and_spread, shown, table_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's: told apart by the colour-blind too.
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+DASHES = ("-", "--", ":", "-.")
+MANY = 12  # labels of a legend
+FEW = 8
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "TIMEOUT")
+WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
+
+Group = tuple[Value, ...]
+
+
+def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = ()) -> Figure:
+    """A metric by step: for each value of ``by`` mean and standard deviation of the runs that have it; without
+    ``by`` a line for each run. Runs that ended before their time are left out.
+
+    Args:
+        metric: its name; "" if there is only one.
+
+    Raises:
+        ValueError: there is no such metric or parameter; the message names those that there are.
+    """
+    table = table_of(runs)
+    by = [_parameter(table, name) for name in by]
+    whole = [run for run in runs if run.record["state"] not in ENDED_EARLY]
+    series = {id(run): read_metrics(run.directory) for run in whole}
+    names = sorted({name for steps in series.values() for each in steps.values() for name in each})
+    metric = metric or (names[0] if len(names) == 1 else "")
+    if metric not in names:
+        raise ValueError(f"--metric={metric}: there is {', '.join(names) or 'none in these runs'}")
+    each_alone = not by and len(whole) > FEW
+    if not by and not each_alone:
+        by = table.parameters
+    curves: dict[Group, dict[int, list[float]]] = {}
+    for run in whole:
+        of_run = (run.number, str(run.sweep))
+        group = of_run if each_alone else tuple(run.parameters.get(name) for name in by)
+        for step, values in series[id(run)].items():
+            if metric in values:
+                curves.setdefault(group, {}).setdefault(step, []).append(values[metric])
+    figure, axes = _figure()
+    style_of = _styles([()] if each_alone else list(curves))
+    handles = {}
+    for group in sorted(curves, key=_order):
+        steps = sorted(curves[group])
+        spread = [mean_and_spread(curves[group][step]) for step in steps]
+        means = [mean for mean, _ in spread]
+        style = style_of(() if each_alone else group)
+        if each_alone:
+            style |= {"linewidth": 0.8, "alpha": max(0.05, 1 - len(curves) / 100)}
+        marker = "." if len(steps) < 3 else ""
+        (handles[group],) = axes.plot(steps, means, marker=marker, **style)
+        if any(deviation for _, deviation in spread):
+            low = [mean - (deviation or 0) for mean, deviation in spread]
+            high = [mean + (deviation or 0) for mean, deviation in spread]
+            axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
+    axes.set(xlabel="step", ylabel=_plain(metric))
+    if by:
+        _legend(figure, axes, handles, by)
+    _say(axes, table, table.parameters if each_alone else by, len(whole))
+    return figure
+
+
+def against(
+    runs: Sequence[Run], parameter: str, metric: str = "", by: Sequence[str] = ()
+) -> Figure:
+    """The result of completed runs, or the best of a metric, against a parameter: each run a point, and for each value
+    of ``by`` mean and standard deviation.
+
+    Args:
+        metric: its name, or that of a number in the result; "" for the result.
+
+    Raises:
+        ValueError: there is no such metric, number or parameter; the message names those that there are.
+    """
+    completed = [run for run in runs if run.record["state"] == "COMPLETED"]
+    table = table_of(completed, [metric] if metric else [])
+    x, by = _parameter(table, parameter), [_parameter(table, name) for name in by]
+    y = table.find(metric) if metric else next(iter(table.results), "")
+    if len(table.results) > 1 and not metric:
+        raise ValueError(f"--metric: the result has {', '.join(table.results)}")
+    points: dict[Group, dict[Value, list[float]]] = {}
+    for row in table.rows:
+        if is_number(value := row.get(y)):
+            of_group = points.setdefault(tuple(row.get(name) for name in by), {})
+            of_group.setdefault(row.get(x), []).append(value)
+    if not points:
+        raise ValueError("no completed run has a number as its result: name a --metric")
+    figure, axes = _figure()
+    values = sorted({value for group in points.values() for value in group}, key=lambda each: _order((each,)))  # fmt: skip
+    place, side_by_side = _scale(axes, values)
+    style_of, handles = _styles(list(points)), {}
+    for number, group in enumerate(sorted(points, key=_order)):
+        found = sorted(points[group].items(), key=lambda each: _order(each[:1]))
+        aside = 0.6 * ((number + 0.5) / len(points) - 0.5) if side_by_side else 0
+        places = [place(value) + aside for value, _ in found]
+        means = [mean_and_spread(numbers) for _, numbers in found]
+        style = style_of(group)
+        for where, (_, numbers) in zip(places, found, strict=True):
+            dots = {"alpha": 0.3, "markersize": 5, "color": style["color"]}
+            axes.plot([where] * len(numbers), numbers, ".", **dots)
+        if side_by_side:  # nothing lies between them
+            style["linestyle"] = "none"
+        handles[group] = axes.errorbar(
+            places, [mean for mean, _ in means], [deviation or 0 for _, deviation in means],
+            capsize=3, marker="o", markersize=4, **style,
+        )  # fmt: skip
+    axes.set(xlabel=_plain(x), ylabel=_plain(y))
+    if by:
+        _legend(figure, axes, handles, by)
+    _say(axes, table, [x, *by], len(completed))
+    return figure
+
+
+def _parameter(table: Table, name: str) -> str:
+    if name not in table.parameters:
+        raise ValueError(f"{name} is none of what varies: {', '.join(table.parameters) or 'nothing does'}")  # fmt: skip
+    return name
+
+
+def _figure() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure  # not pyplot, which keeps figures and wants a display
+
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    return figure, axes
+
+
+def _scale(axes: Axes, values: Sequence[Value]) -> tuple[Callable[[Value], Any], bool]:
+    """Where on the x axis a value stands, and whether they are side by side, as text is; numbers far apart
+    are on a logarithmic axis."""
+    numbers = [value for value in values if is_number(value)]
+    if len(numbers) < len(values):
+        axes.set_xticks(range(len(values)), [_plain(shown(value)) for value in values])
+        axes.set_xlim(-0.6, len(values) - 0.4)
+        return values.index, True
+    lowest, highest = min(numbers), max(numbers)
+    if lowest > 0 and highest / lowest >= WIDE:
+        axes.set_xscale("log")
+    if len(values) <= FEW:
+        axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+        axes.minorticks_off()
+    return lambda value: value, False
+
+
+def _styles(groups: Sequence[Group]) -> Callable[[Group], dict[str, Any]]:
+    """Numbers in their order from dark to light, other values as different as possible; of two parameters the
+    second one is told by the kind of line."""
+    from matplotlib import colormaps
+
+    dashed = {len(group) for group in groups} == {2}
+    seconds = sorted({group[1:] for group in groups}, key=_order) if dashed else []
+    dashed = dashed and len(seconds) <= len(DASHES)
+    firsts = sorted({group[:1] if dashed else group for group in groups}, key=_order)
+    numeric = all(len(first) == 1 and is_number(first[0]) for first in firsts)
+    in_order = len(firsts) > len(COLORS) or (numeric and len(firsts) > 3)
+
+    def style(group: Group) -> dict[str, Any]:
+        place = firsts.index(group[:1] if dashed else group)
+        color: Any = COLORS[place % len(COLORS)]
+        if in_order:
+            color = colormaps["viridis"](0.92 * place / max(len(firsts) - 1, 1))
+        return {"color": color, "linestyle": DASHES[seconds.index(group[1:])] if dashed else "-"}
+
+    return style
+
+
+def _legend(figure: Figure, axes: Axes, handles: Mapping[Group, Any], by: Sequence[str]) -> None:
+    """Beside the axes, where it hides no line; of many values the first and the last, and some between."""
+    chosen = list(handles)
+    if len(chosen) > MANY:
+        chosen = [chosen[round(place * (len(chosen) - 1) / (MANY - 1))] for place in range(MANY)]
+    labels = [_plain(", ".join(shown(value) or "none" for value in group)) for group in chosen]
+    title = _plain(", ".join(by)) + (f" (some of {len(handles)})" if len(handles) > MANY else "")
+    figure.legend([handles[each] for each in chosen], labels, title=title, loc="outside right upper", frameon=False)  # fmt: skip
+
+
+def _say(axes: Axes, table: Table, apart: Sequence[str], runs: int) -> None:
+    rest = [name for name in table.parameters if name not in apart]
+    over = f"mean ± standard deviation over {', '.join(rest)}; " if rest else ""
+    axes.set_title(_plain(f"{over}{runs} runs"), fontsize="small", loc="left", color="#555555")
+
+
+def _plain(text: str) -> str:
+    """No formula, whatever is in it."""
+    return text.replace("$", r"\$")
+
+
+def _order(group: Group) -> list[tuple[int, Any]]:
+    return [(0, value) if is_number(value) else (1, str(value)) for value in group]

@@ -1,0 +1,315 @@
+"""A report about sweeps: one HTML file, which needs no network and no library of its reader."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+import os
+import re
+import statistics
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .. import _records as records
+from .._advice import advice, size, used
+from .._metrics import read_metrics
+from .._results import (
+    Row,
+    Run,
+    Table,
+    Value,
+    clock,
+    is_number,
+    last_and_best,
+    lower_is_better,
+    names_of,
+    shown,
+    table_of,
+)
+
+HERE = Path(__file__).parent
+# Okabe and Ito's, and some of viridis: told apart by the colour-blind too.
+DISTINCT = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+IN_ORDER = (
+    "#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70",
+    "#7ad151", "#bddf26",
+)  # fmt: skip
+POINTS = 300_000  # of all learning curves of a metric
+MOST_POINTS = 500  # of one
+WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
+MANY, TICK = 50, 24  # ticks of text, and characters of one
+LOGS = 50  # of failed runs, of which the end is shown
+LOG_BYTES = 6000
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
+
+
+def report(runs: Sequence[Run], diff: bool = True) -> str:
+    """The page about ``runs``.
+
+    Args:
+        diff: whether it shows what was not committed.
+
+    Raises:
+        ImportError: plotly is not installed.
+    """
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError as error:
+        raise ImportError("hpc report needs plotly: pip install 'hpc-hydra[results]'") from error
+    series = [read_metrics(run.directory) for run in runs]
+    table, names = table_of(runs), names_of(run.sweep for run in runs)
+    several = len(names) > 1
+    best = [last_and_best(each, ["*"]) for each in series]
+    for row, metrics in zip(table.rows, best, strict=True):
+        row |= metrics
+        if several:
+            row["sweep"] = names[str(row["sweep"])]
+    added = dict.fromkeys(name for each in best for name in each)
+    table.columns = [*(name for name in table.columns if name not in added), *added]
+    sweeps = list(dict.fromkeys(run.sweep for run in runs))
+    parts = {
+        "title": escape(", ".join(names.values() if several else ["/".join(sweeps[0].parts[-2:])])),
+        "summary": _summary(runs, table),
+        "provenance": "".join(_provenance(sweep, diff) for sweep in sweeps),
+        "table": _runs(table),
+        "failures": _failures(runs, names if several else {}),
+        "resources": _resources(runs),
+        "script": (HERE / "page.js").read_text(),
+        "data": _packed(json.dumps(_data(runs, table, series), allow_nan=False)),
+        "plotly": _packed(get_plotlyjs()),
+    }
+    # In one pass, since what is put in may look like the name of a part.
+    page = (HERE / "page.html").read_text()
+    return re.sub(r"\[\[(\w+)\]\]", lambda found: parts[found[1]], page)
+
+
+def _packed(text: str) -> str:
+    """A third of its size, and nothing in it that HTML could take for its own."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _summary(runs: Sequence[Run], table: Table) -> str:
+    states = Counter(run.record["state"].lower() for run in runs)
+    facts = {
+        "runs": f"{len(runs)}: {', '.join(f'{count} {state}' for state, count in states.items())}"
+    }
+    for name in table.results[:3]:
+        known = [row for row in table.rows if is_number(row.get(name))]
+        if known:
+            lowest = lower_is_better(name)
+            row = table.sorted(name, descending=not lowest).rows[0]
+            what = ", ".join(f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters) if row.get(each) is not None)  # fmt: skip
+            how = "lowest" if lowest else "highest"
+            facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
+    if seconds := sum(run.duration_s or 0 for run in runs):
+        facts["time of all runs"] = clock(seconds)
+    if table.constant:
+        facts["the same in all"] = " ".join(f"{name}={shown(each)}" for name, each in table.constant.items())  # fmt: skip
+    facts["report"] = f"{records.now()}, hpc-hydra {records.library_version()}"
+    return _pairs(facts)
+
+
+def _provenance(sweep: Path, diff: bool) -> str:
+    record = records.read_sweep(sweep) or records.read(sweep / records.RUN)
+    parts = [f"<h3>{escape(str(sweep))}</h3>"]
+    for each in record.get("submissions") or [record]:
+        facts = {
+            "command": each.get("command"), "begun": each.get("start"),
+            "host": record.get("host"), "commit": each.get("git_commit"),
+        }  # fmt: skip
+        if not each.get("git_diff"):
+            facts["not committed"] = "nothing" if each.get("git_clean") else "files that git does not track" if each.get("git_clean") is False else None  # fmt: skip
+        versions = each.get("versions") or {}
+        facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
+        parts.append(_pairs({name: value for name, value in facts.items() if value}))
+        if diff and each.get("git_diff"):
+            text = _end(sweep / each["git_diff"], 200_000)
+            parts.append(f"<details><summary>not committed: {escape(each['git_diff'])}</summary><pre>{escape(text)}</pre></details>")  # fmt: skip
+    return "".join(parts)
+
+
+def _pairs(facts: Mapping[str, str]) -> str:
+    cells = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f"<dl>{''.join(cells)}</dl>"
+
+
+def _runs(table: Table) -> str:
+    columns = [
+        name for name in table.columns if any(row.get(name) is not None for row in table.rows)
+    ]
+    head = ""
+    for name in columns:
+        numbers = all(is_number(row.get(name)) or row.get(name) is None for row in table.rows)
+        kind = ' class="number"' if numbers else ""
+        head += f'<th{kind} data-name="{escape(name)}"><button>{escape(name)}</button></th>'
+    lines = []
+    for place, row in enumerate(table.rows):
+        cells = "".join(_cell(name, row.get(name)) for name in columns)
+        lines.append(f'<tr data-place="{place}" class="{escape(str(row["state"]))}">{cells}</tr>')
+    return f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
+
+
+def _cell(name: str, value: Value) -> str:
+    text = f"{value:.0f}" if name == "duration_s" and is_number(value) else shown(value)
+    kind = ' class="number"' if is_number(value) else ""
+    exact = f' data-exact="{value!r}"' if isinstance(value, float) else ""
+    return f"<td{kind}{exact}>{escape(text)}</td>"
+
+
+def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
+    early = [run for run in runs if run.record["state"] in ENDED_EARLY]
+    parts = []
+    for run in early[:LOGS]:
+        error = (run.record.get("error") or "").strip()
+        log = run.sweep / (run.record.get("log") or "none")
+        text = _end(log, LOG_BYTES) or error
+        overrides = records.shown(run.record.get("overrides", []))
+        where = f"{names[str(run.sweep)]}, " if names else ""
+        title = (
+            f"{where}run {run.number} {run.record['state'].lower()}: {error.rpartition(chr(10))[2]}"
+        )
+        parts.append(
+            f"<details><summary>{escape(title)}<br><small>{escape(overrides)}</small></summary>"
+            f"<p>The end of {escape(str(log))}</p><pre>{escape(text)}</pre></details>"
+        )
+    if len(early) > LOGS:
+        parts.append(f"<p>and {len(early) - LOGS} more</p>")
+    return "".join(parts) or "<p>All runs have completed, or go on.</p>"
+
+
+def _end(path: Path, size: int) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - size, 0))
+            return file.read(size).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _resources(runs: Sequence[Run]) -> str:
+    """A line for each kind of job."""
+    kinds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in runs:
+        each = used(run.record)
+        if each["used_memory_mib"]:
+            kind = each["asked_memory_mib"], each["asked_cpus"], each["asked_gpus"]
+            kinds.setdefault(kind, []).append(each)
+    if not kinds:
+        return "<p>What the runs used was not recorded.</p>"
+    columns: dict[str, tuple[str, Callable[[float], str]]] = {
+        "asked memory": ("asked_memory_mib", size), "used": ("used_memory_mib", size),
+        "asked CPUs": ("asked_cpus", shown), "used CPUs": ("used_cpus", shown),
+        "asked GPUs": ("asked_gpus", shown), "used GPU memory": ("used_gpu_memory_mib", size),
+        "GPUs busy": ("gpu_percent", "{:.0f} %".format),
+    }  # fmt: skip
+    every = [each for of_kind in kinds.values() for each in of_kind]
+    there = {head: column for head, column in columns.items() if any(each[column[0]] is not None for each in every)}  # fmt: skip
+    lines = []
+    for of_kind in kinds.values():
+        cells = [str(len(of_kind))]
+        for name, text in there.values():
+            known = [each[name] for each in of_kind if each[name] is not None]
+            range_ = dict.fromkeys(text(each) for each in (statistics.median(known), max(known))) if known else ()  # fmt: skip
+            cells.append(", ".join(range_))
+        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    said = "".join(f"<p><strong>{escape(line)}</strong></p>" for line in advice(run.record for run in runs))  # fmt: skip
+    head = "".join(f"<th>{each}</th>" for each in ("runs", *there))
+    return (
+        f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        "<p>For each task rank, on its node: the median of the runs, and the highest.</p>"
+    )
+
+
+def _data(
+    runs: Sequence[Run], table: Table, series: Sequence[Mapping[int, Mapping[str, float]]]
+) -> dict[str, Any]:
+    """What the charts show. Texts in it are escaped, since plotly takes some of HTML for its own."""
+    known = {name for steps in series for values in steps.values() for name in values}
+    names = sorted(known, key=lambda name: ("val" not in name and "test" not in name, name))
+    at_most = min(max(POINTS // len(runs), 20), MOST_POINTS)
+    several = "sweep" in table.columns
+    labels = []
+    for row in table.rows:
+        where = f"{row['sweep']}, " if several else ""
+        what = "".join(f"<br>{_text(name)}={_text(row.get(name))}" for name in table.parameters)
+        labels.append(f"<b>{_text(where)}run {_text(row['run'])}</b>{what}")
+    curves = []
+    for curve in series:
+        every = -(-len(curve) // at_most) or 1
+        kept = [step for place, step in enumerate(reversed(list(curve))) if place % every == 0][
+            ::-1
+        ]
+        columns = [[_finite(curve[step].get(name)) for step in kept] for name in names]
+        curves.append({"steps": kept, "values": columns})
+    axes = [*table.parameters, *table.results]
+    if not table.results:
+        axes += [name for name in table.columns if name.endswith((".max", ".min"))][:3]
+    drawn = {name: _axis(name, table.rows, name in table.parameters) for name in axes}
+    return {
+        "labels": labels,
+        "metrics": [_text(name) for name in names],
+        "curves": curves,
+        "groups": [_groups(name, table.rows) for name in table.parameters],
+        "axes": [axis for axis in drawn.values() if axis],
+        "color": len([name for name in table.parameters if drawn[name]]),
+    }
+
+
+def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """By the values of a parameter: their names and colors, and to which each run belongs."""
+    values = sorted({row.get(name) for row in rows}, key=lambda each: (not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+    numeric = all(map(is_number, values)) and len(values) > 2
+    palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
+    last = max(len(values) - 1, 1)
+    places = [round(place * (len(palette) - 1) / last) if palette is IN_ORDER else place for place in range(len(values))]  # fmt: skip
+    return {
+        "name": _text(name),
+        "values": [_text(value) or "none" for value in values],
+        "colors": [palette[place] for place in places],
+        "of": [values.index(row.get(name)) for row in rows],
+    }
+
+
+def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | None:
+    """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
+    without a parameter is at "none", one without a result has no line."""
+    values = [row.get(name) for row in rows]
+    if len({shown(value) for value in values}) < 2:
+        return None
+    if not all(is_number(value) or (value is None and not parameter) for value in values):
+        ordered = sorted(dict.fromkeys(values), key=lambda each: (each is not None, not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+        if len(ordered) > MANY:
+            return None
+        texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
+        short = [text if len(text) <= TICK else f"{text[: TICK - 1]}…" for text in texts]
+        places = [ordered.index(value) for value in values]
+        ticks = {"tickvals": list(range(len(texts))), "ticktext": short}
+        return {"label": _text(name), "values": places, **ticks}
+    numbers = [value for value in values if is_number(value) and math.isfinite(value)]
+    if not numbers:
+        return None
+    distinct = sorted(set(numbers))
+    logarithmic = distinct[0] > 0 and distinct[-1] / distinct[0] >= WIDE
+    placed = [_finite(value) for value in values]
+    if logarithmic:
+        placed = [value and round(math.log10(value), 5) for value in placed]
+    axis = {"label": _text(name), "values": placed}
+    if logarithmic or len(distinct) <= 12:
+        shown_at = distinct if len(distinct) <= 12 else [distinct[0], distinct[len(distinct) // 2], distinct[-1]]  # fmt: skip
+        axis["tickvals"] = [math.log10(each) if logarithmic else each for each in shown_at]
+        axis["ticktext"] = [shown(each) for each in shown_at]
+    return axis
+
+
+def _text(value: Value) -> str:
+    return escape(shown(value), quote=False)
+
+
+def _finite(value: Value) -> float | None:
+    """In five digits; JSON has no NaN."""
+    return float(f"{value:.5g}") if is_number(value) and math.isfinite(value) else None

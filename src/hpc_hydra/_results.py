@@ -1,0 +1,370 @@
+"""The runs of sweeps as the rows of one table, from their records: what they varied and what came of it."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from . import _records as records
+from ._advice import used
+from ._metrics import read_metrics
+
+if TYPE_CHECKING:
+    import pandas
+
+Value = int | float | bool | str | None
+Row = dict[str, Value]
+
+NUMBERS = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
+FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", re.IGNORECASE)
+OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", *used({})}
+# Of a metric so called the lowest value is the best.
+LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq, "=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le,
+    ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
+
+
+class NoSuchColumn(ValueError):
+    """The message names those that there are."""
+
+
+@dataclass
+class Table:
+    """A row for each run."""
+
+    parameters: list[str]  # the columns of what varies; after sweep and run, before all others
+    results: list[str]  # those of what the task returned
+    columns: list[str]
+    rows: list[Row]
+    constant: Row = field(default_factory=dict)  # what all runs have in common
+
+    def find(self, name: str) -> str:
+        """The column of this name, the best of this metric, or the only column that ends with it after a dot.
+
+        Raises:
+            NoSuchColumn: there is none, or more than one.
+        """
+        name = name.strip()
+        for each in (name, f"{name}.max", f"{name}.min"):
+            if each in self.columns:
+                return each
+        if len(ending := [each for each in self.columns if each.endswith(f".{name}")]) == 1:
+            return ending[0]
+        if name in self.constant:
+            raise NoSuchColumn(f"{name} is the same in all runs: {shown(self.constant[name])}")
+        raise NoSuchColumn(f"no column {name}, but {', '.join(ending or self.columns)}")
+
+    def where(self, condition: str) -> Table:
+        """Those rows of which a ``condition`` such as ``lr>0.01`` or ``model=mlp`` is true.
+
+        Raises:
+            NoSuchColumn: that of its name.
+            ValueError: it is no condition.
+        """
+        if not (found := CONDITION.fullmatch(condition)):
+            raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value")  # fmt: skip
+        column, compare, wanted = self.find(found[1]), COMPARISONS[found[2]], value_of(found[3])
+
+        def holds(row: Row) -> bool:
+            value = row.get(column)
+            if found[2] in ("=", "==", "!="):
+                return compare(value, wanted)
+            comparable = isinstance(value, str) == isinstance(wanted, str)
+            return (
+                value is not None and wanted is not None and comparable and compare(value, wanted)
+            )
+
+        return replace(self, rows=[row for row in self.rows if holds(row)])
+
+    def sorted(self, name: str, descending: bool = False) -> Table:
+        """By a column; rows that have nothing there, or no number, come last in either order.
+
+        Raises:
+            NoSuchColumn: that of its name.
+        """
+        column = self.find(name)
+        known = [row for row in self.rows if not _missing(row.get(column))]
+        known.sort(key=lambda row: _order(row[column]), reverse=descending)
+        return replace(
+            self, rows=[*known, *(row for row in self.rows if _missing(row.get(column)))]
+        )
+
+    def over(self, names: Sequence[str]) -> Table:
+        """Mean and spread, the sample's standard deviation, of all numbers of the completed runs that differ
+        in nothing but ``names``.
+
+        Raises:
+            NoSuchColumn: that of one of them; or it is none of what varies.
+        """
+        names = [self.find(name) for name in names]
+        if strange := set(names) - set(self.parameters):
+            raise NoSuchColumn(
+                f"{', '.join(strange)}: a mean is taken over what varies: {', '.join(self.parameters)}"
+            )
+        by = [name for name in self.parameters if name not in names]
+        groups: dict[tuple[Value, ...], list[Row]] = {}
+        for row in self.rows:
+            if row["state"] == "COMPLETED":
+                groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+        rows: list[Row] = []
+        apart = {*self.parameters, "sweep", "run", "restarts", *used({})}
+        others = [name for name in self.columns if name not in apart]
+        averaged = [name for name in others if any(is_number(row.get(name)) for row in self.rows)]
+        for key, group in groups.items():
+            mean: Row = {**dict(zip(by, key, strict=True)), "runs": len(group)}
+            for name in averaged:
+                if values := [value for each in group if is_number(value := each.get(name))]:
+                    mean[name], mean[f"{name}.std"] = mean_and_spread(values)
+            rows.append(mean)
+        columns = [*by, "runs", *(each for name in averaged for each in (name, f"{name}.std"))]
+        results = [name for name in self.results if name in averaged]
+        return Table(by, results, columns, rows, self.constant)
+
+
+@dataclass
+class Run:
+    """What is known of a run."""
+
+    sweep: Path
+    number: int | str
+    parameters: Row  # all of them, constant ones too
+    record: Mapping[str, Any]
+
+    @property
+    def directory(self) -> Path:
+        """Its own below that of the sweep, or the same if it is a single run."""
+        own = self.sweep / str(self.number)
+        return own if own.exists() else self.sweep
+
+    @property
+    def duration_s(self) -> float | None:
+        """In the jobs, without the time between them; of one under way, since it began."""
+        attempts = [each["wall_s"] for each in self.record.get("attempts", []) if "wall_s" in each]
+        if attempts and self.record["state"] != "RUNNING":
+            return float(sum(attempts))
+        if not (start := self.record.get("start")):
+            return None
+        end = self.record.get("end") or records.now()
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+
+    @property
+    def result(self) -> Row:
+        """What the task returned as columns: `result`, or one for each name in a dict of numbers."""
+        return dict(_flat("result", self.record.get("result")))
+
+
+def runs_of(*sweeps: str | Path) -> list[Run]:
+    """Those of the sweeps, or the single runs, in these directories.
+
+    Raises:
+        FileNotFoundError: there are none in one of them.
+    """
+    found = []
+    for directory in map(Path, sweeps):
+        states = records.states(directory)
+        if not states:
+            raise FileNotFoundError(f"no runs in {directory}")
+        for record in states:
+            number: int | str = record["number"]
+            number = int(number) if str(number).isdecimal() else number
+            run = {"state": "UNKNOWN", **record}
+            found.append(Run(directory, number, parameters_of(record.get("overrides", [])), run))
+    return found
+
+
+def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool = False) -> Table:
+    """The table of ``runs``.
+
+    Args:
+        metrics: patterns for the names of metrics: last and best of those that match. Only for them the
+            metrics of runs are read.
+        resources: also what each run used and asked for.
+    """
+    names = list(dict.fromkeys(name for run in runs for name in run.parameters))
+    values = {name: [run.parameters.get(name) for run in runs] for name in names}
+    varying = [name for name in names if any(not _same(each, values[name][0]) for each in values[name])]  # fmt: skip
+    several = len({run.sweep for run in runs}) > 1
+    rows: list[Row] = []
+    for run in runs:
+        row: Row = {"sweep": str(run.sweep)} if several else {}
+        row |= {"run": run.number, **{name: run.parameters.get(name) for name in varying}}
+        row |= {"state": run.record["state"], **run.result}
+        if metrics:
+            row |= last_and_best(read_metrics(run.directory), metrics)
+        row |= {"duration_s": run.duration_s, "restarts": run.record.get("restarts")}
+        if resources:
+            row |= used(run.record)
+        rows.append(row)
+    # The widest row first, so that what only some runs have stands where it belongs.
+    columns = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
+    ends = ["duration_s", "restarts", *used({})]
+    ordered = [*(each for each in columns if each not in ends), *(each for each in ends if each in columns)]  # fmt: skip
+    results = list(dict.fromkeys(name for run in runs for name in run.result))
+    constant = {name: values[name][0] for name in names if name not in varying}
+    return Table(varying, results, ordered, rows, constant)
+
+
+def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
+    """The runs of one or several sweeps as a DataFrame of pandas, a row for each run.
+
+    Columns: `sweep` and `run`, each parameter that varies, `state`, the result (`result`, or
+    `result.NAME` if it is a dict), last and best of each metric (`NAME.last`, and `NAME.max`, or `NAME.min` of a
+    loss or an error), `duration_s`, `restarts`, and what the run used and asked for. What is the same in all runs stands in
+    ``frame.attrs["constant"]``.
+
+    Args:
+        sweeps: their directories.
+        metrics: a row for each step of each run instead: `sweep`, `run`, the parameters, `step`, and each metric.
+
+    Raises:
+        FileNotFoundError: there are no runs in one of the directories.
+        ImportError: pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "hpc_hydra.load needs pandas: pip install 'hpc-hydra[results]'"
+        ) from error
+    runs = runs_of(*sweeps)
+    table = table_of(runs, () if metrics else ("*",), resources=not metrics)
+    rows, columns = table.rows, table.columns
+    if metrics:
+        by_step: list[dict[int, dict[str, float]]] = [read_metrics(run.directory) for run in runs]
+        names = dict.fromkeys(name for each in by_step for step in each.values() for name in step)
+        columns = ["run", *table.parameters, "step", *names]
+        rows = [
+            {**{name: row.get(name) for name in ("run", *table.parameters)}, "step": step, **values}
+            for row, steps in zip(table.rows, by_step, strict=True) for step, values in steps.items()
+        ]  # fmt: skip
+        directories = [run.sweep for run, steps in zip(runs, by_step, strict=True) for _ in steps]
+    else:
+        directories = [run.sweep for run in runs]
+    frame = pandas.DataFrame(rows, columns=[name for name in columns if name != "sweep"])
+    frame.insert(0, "sweep", [str(each) for each in directories])
+    frame.attrs["constant"] = table.constant
+    return frame
+
+
+def parameters_of(overrides: Iterable[str]) -> Row:
+    """What a run's overrides set, without Hydra's own and the preset."""
+    found: Row = {}
+    for override in overrides:
+        if override.startswith(("hydra.", "hydra/", "+setup=")):
+            continue
+        name, _, value = override.partition("=")
+        if name.startswith("~"):
+            found[name] = True  # it is deleted
+            continue
+        name = name.lstrip("+")
+        found[f"parameter.{name}" if name in OWN else name] = value_of(value)
+    return found
+
+
+def names_of(sweeps: Iterable[str | Path]) -> dict[str, str]:
+    """What a reader tells these directories by: as much of each as they do not have in common."""
+    paths = sorted({str(each) for each in sweeps})
+    if not paths:
+        return {}
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+    return {path: os.path.relpath(path, shared) for path in paths}
+
+
+def value_of(text: str) -> Value:
+    """What a value of Hydra's command line stands for; lists, dicts and the like remain text."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1].replace(f"\\{text[0]}", text[0])
+    word = text.lower()
+    if word in ("true", "false", "null"):
+        return {"true": True, "false": False, "null": None}[word]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if FLOAT.fullmatch(text):
+        return float(text)
+    return NUMBERS.get(word, text)
+
+
+def shown(value: Value) -> str:
+    """``value`` for a reader: numbers in four digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{left:02}"
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether it has a mean; a truth has not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and the standard deviation of a sample, which one value alone has not."""
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    return mean, math.sqrt(sum((each - mean) ** 2 for each in values) / (len(values) - 1))
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a metric of this name is a loss or an error."""
+    words = re.split(r"[\W_]+", name.lower())
+    return any(word in LOWER or word.endswith(("loss", "error")) for word in words)
+
+
+def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str]) -> Row:
+    """Of each metric that matches one of ``patterns``."""
+    series: dict[str, list[float]] = {}
+    for values in by_step.values():
+        for name, value in values.items():
+            series.setdefault(name, []).append(value)
+    found: Row = {}
+    for name, numbers in series.items():
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            best, how = (min, "min") if lower_is_better(name) else (max, "max")
+            known = [each for each in numbers if not math.isnan(each)]
+            found |= {f"{name}.last": numbers[-1], f"{name}.{how}": best(known, default=math.nan)}
+    return found
+
+
+def _flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:
+    if isinstance(result, dict):
+        for key, value in result.items():
+            yield from _flat(f"{name}.{key}", value)
+    elif isinstance(result, list):
+        for place, value in enumerate(result):
+            yield from _flat(f"{name}.{place}", value)
+    elif result is not None:
+        yield name, result
+
+
+def _missing(value: Value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _order(value: Value) -> tuple[bool, Any]:
+    return isinstance(value, str), value
+
+
+def _same(one: Value, other: Value) -> bool:
+    """1 and True, and 1 and 1.0, are not."""
+    return type(one) is type(other) and (one == other or (_missing(one) and _missing(other)))

@@ -1,0 +1,151 @@
+"""`hpc retry`, `cancel` and `rerun`, each on a sweep of its own."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+from .hpc_command import hpc
+from .using import ONE_PROCESS, App, record, until
+
+OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic")
+
+
+def steps(run: Path) -> list[int]:
+    """Those that a run has logged, in this order."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
+    """From wherever it is typed; the mistake is corrected in the code meanwhile."""
+    assert zen_app("lr=0.1,-1,0.2", *OPTIONS).returncode == 1
+    asked = hpc("retry")
+    assert asked.returncode == 2 and "Nothing is done without --yes" in asked.stderr
+    assert "submits run 1, each from its last checkpoint, by\n    cd " in asked.stdout
+    source = zen_app.folder / "zen_app" / "__init__.py"
+    source.write_text(source.read_text().replace("if lr < 0", "if lr < -1"))
+    first = record(zen_app.sweep / "0")
+    done = hpc("retry", "--yes", cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    assert "3 runs: 3 completed" in done.stdout and "1 to submit" in done.stdout
+    assert record(zen_app.sweep / "0") == first
+    nothing = hpc("retry", "--yes")
+    assert nothing.returncode == 0 and "Nothing to do." in nothing.stdout
+    # A run whose directory was deleted is to do again.
+    shutil.rmtree(zen_app.sweep / "2")
+    assert "1 to submit" in hpc("retry", zen_app.sweep, "--yes").stdout
+    assert record(zen_app.sweep / "2")["state"] == "COMPLETED"
+
+
+def test_one_run_is_done_again_from_the_start(zen_app: App) -> None:
+    assert zen_app("lr=0.1,0.2", "steps=3", *OPTIONS).returncode == 0
+    others = [record(zen_app.sweep / "0"), record(zen_app.sweep / "1")]
+    done = hpc("retry", "--run", "1", "--redo", "-y")
+    assert done.returncode == 0, done.stderr
+    redone = record(zen_app.sweep / "1")
+    assert record(zen_app.sweep / "0") == others[0]
+    assert (redone["submission"], redone["restarts"]) == (1, 0)
+    assert steps(zen_app.sweep / "1") == [1, 2, 3]
+    assert record(zen_app.sweep / "earlier" / "1") == others[1]
+    wrong = hpc("retry", "--run", "7", "-y")
+    assert wrong.returncode == 2 and "has no run 7, but 0 to 1" in wrong.stderr
+
+
+def test_more_of_the_same(zen_app: App) -> None:
+    """Runs that are complete go on from their checkpoints, and the records say what they were before."""
+    assert zen_app("lr=0.1,0.2", "steps=2", *OPTIONS).returncode == 0
+    before = record(zen_app.sweep / "1")
+    refused = zen_app("lr=0.1,0.2", "steps=4", *OPTIONS)
+    assert refused.returncode == 1 and f"hpc retry {zen_app.sweep} epochs=20" in refused.stderr
+    done = hpc("retry", "steps=4", "--yes")
+    assert done.returncode == 0, done.stderr
+    run = record(zen_app.sweep / "1")
+    assert steps(zen_app.sweep / "1") == [1, 2, 3, 4]
+    assert run["overrides"] == ["lr=0.2", "steps=4", "+setup=local", "model=logistic"]
+    assert run["before"] == [
+        {name: before[name] for name in ("overrides", "state", "result", "end")}
+    ]  # fmt: skip
+    assert run["result"] > before["result"]
+    sweep = record(zen_app.sweep)
+    assert ["steps=4" in each["overrides"] for each in sweep["submissions"]] == [False, True]
+    # The command of now, without what was of that submission only.
+    shutil.rmtree(zen_app.sweep / "0")
+    again = hpc("retry", "--yes")
+    assert again.returncode == 0 and "may_change" not in again.stdout
+    assert steps(zen_app.sweep / "0") == [1, 2, 3, 4]
+    varying = hpc("retry", "lr=1", "--yes")
+    assert varying.returncode == 1 and "lr varies within the sweep" in varying.stderr
+    assert [run["overrides"][0] for run in record(zen_app.sweep)["runs"]] == ["lr=0.1", "lr=0.2"]
+
+
+def test_one_run_here_with_the_source_it_had(zen_app: App) -> None:
+    assert zen_app("lr=0.1,-1", *OPTIONS).returncode == 1
+    source = zen_app.folder / "zen_app" / "__init__.py"
+    source.write_text(source.read_text().replace("is negative", "is below zero"))
+    before = record(zen_app.sweep / "1")
+    printed = hpc("rerun", "1", cwd=Path("/"))
+    command = printed.stdout.strip()
+    assert "lr=-1" in command and "--multirun" not in command and "+setup" not in command
+    done = hpc("rerun", "1", "--here", cwd=Path("/"))
+    assert done.stdout.startswith(command)
+    assert done.returncode == 1 and "lr=-1.0 is negative" in done.stderr
+    again = record(zen_app.sweep / "rerun" / "1")
+    assert (again["state"], again["overrides"]) == ("FAILED", ["lr=-1", "model=logistic"])
+    assert record(zen_app.sweep / "1") == before
+    assert hpc("rerun", "1").stdout.strip().endswith("rerun/1_2")
+
+
+def test_a_script_with_config_files(yaml_app: App) -> None:
+    """Repeated and rerun, in a directory whose name Hydra would not take as it is."""
+    subprocess.run(
+        ["git", "init", "--quiet"], cwd=yaml_app.folder, check=True
+    )  # else it is not copied
+    folder = yaml_app.folder / "a b, c"
+    assert (
+        yaml_app("x=0,2", f"hydra.sweep.dir='{folder}'", ONE_PROCESS, "-cn", "config").returncode
+        == 1
+    )
+    (yaml_app.folder / "conf" / "model" / "small.yaml").write_text("scale: 9")
+    done = hpc("rerun", folder / "1", "--here")
+    assert done.returncode == 0, done.stderr
+    assert "the result is 0.5" in done.stdout
+    again = hpc("retry", "x=3", "--yes")
+    assert again.returncode == 1 and "x varies" in again.stderr
+    assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 1  # run 0 has failed still
+    assert record(folder / "1")["result"] == 4.5
+
+
+def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App) -> None:
+    """It saves and ends, one that has not begun never begins, and the others go on."""
+    sweeping = zen_app.start("seed=0,1,2", "steps=60", *OPTIONS, PAUSE_S="0.05")
+    metrics = zen_app.sweep / "0" / "metrics.jsonl"
+    until(metrics.exists, sweeping)
+    done = hpc("cancel", "--run", "0", "--run", "1", "--yes")
+    assert done.returncode == 0, done.stderr
+    first, second = (record(zen_app.sweep / number) for number in "01")
+    assert (first["state"], first["error"]) == (
+        "CANCELLED",
+        "CANCELLED by hpc cancel, after SIGTERM",
+    )
+    assert (second["state"], second["error"]) == ("CANCELLED", "CANCELLED by hpc cancel")
+    saved = len(steps(zen_app.sweep / "0"))
+    assert zen_app.ended(sweeping).returncode == 1
+    assert record(zen_app.sweep / "2")["state"] == "COMPLETED"
+    assert not (zen_app.sweep / "1" / "metrics.jsonl").exists() and saved < 60
+    assert "Nothing to cancel" in hpc("cancel", "--yes").stdout
+    again = hpc("retry", "--yes")
+    assert again.returncode == 0, again.stderr
+    assert steps(zen_app.sweep / "0") == list(range(1, 61))  # each once
+    assert record(zen_app.sweep / "1")["state"] == "COMPLETED"
+
+
+def test_a_sweep_is_cancelled(zen_app: App) -> None:
+    sweeping = zen_app.start("seed=0,1", "steps=1000", *OPTIONS, PAUSE_S="0.05")
+    until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
+    asked = hpc("cancel")
+    assert asked.returncode == 2 and "Cancel runs 0, 1 of" in asked.stderr
+    assert hpc("cancel", "--yes").returncode == 0
+    assert zen_app.ended(sweeping).returncode == 1
+    states = [record(zen_app.sweep / number)["state"] for number in "01"]
+    assert states == ["CANCELLED", "CANCELLED"]

@@ -1,0 +1,54 @@
+"""`hpc clean` deletes what it has shown, and nothing of a sweep that may still be needed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hpc_hydra import _records as records
+
+from .hpc_command import hpc
+from .using import ONE_PROCESS, App, record
+
+OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3")
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    failed, waiting = zen_app.folder / "failed", zen_app.folder / "waiting"
+    assert zen_app("lr=0.1,-1", *OPTIONS).returncode == 1
+    assert zen_app("lr=-1", f"hydra.sweep.dir={failed}", *OPTIONS).returncode == 1
+    (failed / "notes.txt").write_text("mine")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "large").write_bytes(b"0" * 10**6)
+    next(iter(failed.glob("source*"))).joinpath("data").symlink_to(data)
+    waiting.mkdir()
+    run = {"number": 0, "overrides": [], "job_id": None, "log": None}
+    records.record_sweep(waiting, "slurm", [], [{**run, "job_id": "7_0"}])  # Slurm does not answer
+    before = names(zen_app.sweep / "0")
+
+    assert "Nothing to clean" in hpc("clean").stdout  # not old enough
+    shown = hpc("clean", "--older-than", "0", PATH="/nowhere")
+    assert shown.returncode == 2 and "Nothing is done without --yes" in shown.stderr
+    assert f"2 in {zen_app.sweep}\n" in shown.stdout and str(failed) in shown.stdout
+    assert str(waiting) not in shown.stdout and " MB" not in shown.stdout
+    assert "copies of the source" not in shown.stdout  # a run of it is to be retried
+    assert failed.exists() and names(zen_app.sweep / "0") == before
+
+    told = json.loads(
+        hpc("clean", "--older-than=0", "--only=failed", "--json", PATH="/nowhere").stdout
+    )
+    assert [(each["what"], each["directory"]) for each in told] == [("failed", str(failed))]
+    done = hpc("clean", zen_app.folder, "--older-than", "0", "--yes", PATH="/nowhere")
+    assert done.returncode == 0, done.stderr
+    assert names(failed) == {"notes.txt"} and (data / "large").exists()
+    assert before - names(zen_app.sweep / "0") == {
+        name for name in before if name.startswith("checkpoint_")
+    }  # fmt: skip
+    assert record(zen_app.sweep / "0")["state"] == "COMPLETED"
+    assert (zen_app.sweep / "source").exists() and (waiting / records.SWEEP).exists()

@@ -1,0 +1,65 @@
+"""`hpc sync`: W&B's own client sends the files of runs to a server on this machine."""
+
+import threading
+from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
+
+import pytest
+
+from .hpc_command import hpc
+from .using import ONE_PROCESS, App
+from .wandb_server import Receiver
+
+CALLBACK = "+hydra.callbacks.wandb={_target_: hpc_hydra.WandbCallback, project: mine}"
+
+
+class Server(Receiver):
+    def do_GET(self) -> None:
+        """It is there."""
+        self.answer({})
+
+
+@pytest.fixture
+def server(zen_app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
+    Server.received = {}
+    monkeypatch.setenv("HOME", str(zen_app.folder))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{serving.server_port}")
+        yield Server
+        serving.shutdown()
+
+
+def test_offline_runs_are_sent_once(
+    zen_app: App, server: type[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that was killed what W&B's files lack as well."""
+    options = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3", CALLBACK)
+    assert zen_app("lr=0.1,0.2", *options, WANDB_MODE="offline").returncode == 0
+    # As a kill leaves it.
+    (zen_app.sweep / "1" / "wandb" / "whole.json").unlink()
+    with (zen_app.sweep / "1" / "metrics.jsonl").open("a") as metrics:
+        metrics.write('{"step": 4, "time": 1, "values": {"total": 7}}\n')
+
+    away = hpc("sync", WANDB_BASE_URL="http://127.0.0.1:9")
+    assert away.returncode == 1 and "cannot be reached from here" in away.stderr
+    done = hpc("sync", WANDB_MODE="offline")  # as it is set where runs are started
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == "2 of 2 runs: 2 sent, 0 failed\n"
+    steps = {
+        (zen_app.sweep / number / "wandb_id").read_text(): count for number, count in (("0", 3), ("1", 4))
+    }  # fmt: skip
+    assert {
+        name: sorted(lines.values()) for name, lines in server.received.items()
+    } == {name: list(range(1, count + 1)) for name, count in steps.items()}  # fmt: skip
+    again = hpc("sync")
+    assert again.returncode == 0 and again.stdout == "Nothing to send.\n"
+
+
+def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Server]) -> None:
+    options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)
+    assert zen_app("lr=0.1", *options, WANDB_MODE="offline").returncode == 0
+    unknown = hpc("sync", WANDB_API_KEY="")
+    assert unknown.returncode == 1 and "wandb login" in unknown.stderr
+    assert hpc("sync").returncode == 0

@@ -1,0 +1,61 @@
+"""Pictures of sweeps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import pytest
+
+from hpc_hydra._plot import against, learning_curves
+from hpc_hydra._results import Run, runs_of
+
+from .sweeps import made
+
+OVERRIDES = [f"lr={lr} opt={opt} seed={seed}" for lr in (0.001, 0.1) for opt in ("$a$", "<b>") for seed in (1, 2)]  # fmt: skip
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """Of which the last one failed."""
+    steps = {run: [{"loss": 1.0 + run}, {"loss": 0.5 + run, "acc": 0.1}] for run in range(8)}
+    results = [*range(7), ValueError("diverged")]
+    return runs_of(made(tmp_path / "sweep", OVERRIDES, results, steps))
+
+
+def test_learning_curves_are_means_of_what_did_not_fail(runs: list[Run]) -> None:
+    figure = learning_curves(runs, "loss", ["lr"])
+    low, high = figure.axes[0].lines
+    assert numpy.array_equal(low.get_xydata(), [[1, 2.5], [2, 2.0]])
+    assert numpy.array_equal(high.get_xydata(), [[1, 6.0], [2, 5.5]])  # of three
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0.001", "0.1"]
+    assert len(figure.axes[0].collections) == 2  # the spreads
+    assert figure.axes[0].get_title("left").endswith("over opt, seed; 7 runs")
+    assert len(learning_curves(runs, "loss").axes[0].lines) == 7
+    with pytest.raises(ValueError, match="--metric=: there is acc, loss"):
+        learning_curves(runs)
+    with pytest.raises(ValueError, match="momentum is none of what varies: lr, opt, seed"):
+        learning_curves(runs, "loss", ["momentum"])
+
+
+def test_the_result_against_a_number_and_a_text(runs: list[Run]) -> None:
+    figure = against(runs, "lr", by=["opt"])
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.001", "0.1"]
+    assert [list(bars.lines[0].get_ydata()) for bars in axes.containers] == [[0.5, 4.5], [2.5, 6]]  # type: ignore[attr-defined]
+    assert axes.get_ylabel() == "result"
+    assert against(runs, "opt", "loss").axes[0].get_ylabel() == "loss.min"
+
+
+def test_the_command_writes_a_picture(
+    runs: list[Run], hpc: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also of values that matplotlib would take for formulas."""
+    monkeypatch.chdir(tmp_path)
+    curves = hpc("plot", runs[0].sweep, "--metric", "loss", "--by", "opt", "--by", "lr", "--log-y")
+    assert curves == "loss.png\n"
+    assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
+    hpc("plot", runs[0].sweep, "--against", "opt", "-o", "new.svg")
+    assert "<svg" in Path("new.svg").read_text()
+    message = hpc("plot", runs[0].sweep, "--against", "lr", "-o", "x.doc", code=2)
+    assert "Format 'doc' is not supported" in message
