@@ -9,11 +9,11 @@ from running import TEMPLATE, run, virtual_environment
 
 # What Hydra has no part in.
 OTHERS = (
-    "attempts", "checkpoints", "files", "floors", "hpc_watch", "metrics", "ranks", "signals", "submission",
-    "tracking", "usage", "wheel",
+    "attempts", "checkpoints", "files", "floors", "hpc_act", "hpc_clean", "hpc_doctor", "hpc_sync", "hpc_watch",
+    "metrics", "plot", "ranks", "report", "results", "signals", "submission", "tracking", "watch", "wheel",
 )  # fmt: skip
-# What shows the same of a Hydra as another test, and starts many processes: test_running.py compares a run's names
-# and directories with those of that Hydra's own, test_yaml_app.py has sweeps stopped, repeated and waited for.
+# What starts many processes and shows nothing more of a Hydra: test_running.py compares a run's names and directories
+# with those of that Hydra's own, and test_yaml_app.py has sweeps that fail, are repeated and not waited for.
 COVERED = (
     "test_launcher.py::TestIntegration",
     "test_command.py::test_the_command_again_does_what_is_left",
