@@ -8,7 +8,8 @@ from running import TEMPLATE, run, virtual_environment
 
 # What Hydra has no part in.
 OTHERS = (
-    "checkpoints", "files", "floors", "metrics", "ranks", "signals", "tracking", "wheel",
+    "attempts", "checkpoints", "files", "floors", "hpc_clean", "hpc_sync", "hpc_watch", "metrics", "plot", "ranks",
+    "report", "results", "signals", "source", "tracking", "waiting", "watch", "wheel",
 )  # fmt: skip
 NEEDED = ("hydra-zen", "numpy", "pytest", "pytest-timeout", "uv", "wandb")
 # With the stock launcher and the OmegaConf that go with it.
