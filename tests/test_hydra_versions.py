@@ -9,8 +9,8 @@ from running import TEMPLATE, run, virtual_environment
 
 # What Hydra has no part in.
 OTHERS = (
-    "attempts", "checkpoints", "files", "floors", "hpc_act", "hpc_clean", "hpc_doctor", "hpc_sync", "hpc_watch",
-    "metrics", "plot", "ranks", "report", "results", "signals", "submission", "tracking", "watch", "wheel",
+    "attempts", "checkpoints", "files", "floors", "hpc_act", "hpc_clean", "hpc_sync", "hpc_watch", "metrics", "plot",
+    "ranks", "report", "results", "signals", "source", "submission", "tracking", "waiting", "watch", "wheel",
 )  # fmt: skip
 # What starts many processes and shows nothing more of a Hydra: test_running.py compares a run's names and directories
 # with those of that Hydra's own, and test_yaml_app.py has sweeps that fail, are repeated and not waited for.

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hpc_hydra import _resources as resources
 from hpc_hydra._job import worker
 from hpc_hydra._ranks import VISIBLE_GPUS
 
@@ -25,6 +26,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "8")
+    monkeypatch.setattr(resources, "sharing", 1)  # so that it is put back
     return cpus
 
 

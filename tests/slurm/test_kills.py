@@ -39,7 +39,7 @@ def test_at_random_moments(traced: Traced) -> None:
     epochs = ",".join(str(20 + number) for number in range(KILLS // 4))
     sweep = traced(
         "+setup=hpc_batch", "seed=0,1,2,3", f"epochs={epochs}", f"hydra.launcher.runs_per_job={KILLS}",
-        "hydra.launcher.tasks_per_node=4", pace=0.05,
+        "hydra.launcher.tasks_per_node=4", pace=0.1,
     )  # fmt: skip
     seed = random.randrange(10**6)
     print("seed of the moments:", seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from faults import Sweep
 from jobs import runs_of, wait_until
-from running import disk
+from running import Project, disk
 
 Traced = Callable[..., Sweep]
 
@@ -33,10 +33,15 @@ def test_refused_before_submission(
     sweep.tell(f"sweep's directory: {reason.lower()}, refused; then repeated", 1)
 
 
-def test_the_disk_of_a_run_is_full(traced: Traced) -> None:
+def test_the_disk_of_a_run_is_full(trace: Traced, generated_on_slurm: Project) -> None:
     """The run fails with the reason in its log, and the others of its job do not."""
-    sweep = traced(
-        "+setup=hpc_batch", "seed=0,1", "epochs=10", "hydra.launcher.runs_per_job=2", pace=0.2
+    sweep = trace(
+        generated_on_slurm,
+        "+setup=hpc_batch",
+        "seed=0,1",
+        "epochs=10",
+        "hydra.launcher.runs_per_job=2",
+        pace=0.2,
     )
     with disk(sweep.directory / "0", "size=200k"):
         done = sweep.repeat()
