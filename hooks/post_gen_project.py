@@ -37,8 +37,8 @@ PREPARE = [f"eval {shlex.quote(COMMANDS)}", CD] if COMMANDS else []
 CHECK = """python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 is %s, but 3.10 or \
 newer is needed: setup_commands can load one" % sys.version.split()[0])'"""
 UV = "UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv"  # a proxy's certificates; older ones know the second
-PLAIN = "hpc-hydra[wandb]>=0.2"  # as pyproject.toml has it so far
-FOLDER = "    # A folder of this machine; once published: hpc-hydra[wandb] @ git+https://...\n"
+PLAIN = "hpc-hydra[results,wandb]>=0.2"  # as pyproject.toml has it so far
+FOLDER = "    # A folder of this machine; once published: hpc-hydra[results,wandb] @ git+https://...\n"
 # Which in a git hook name another repository.
 OTHERS = "GIT_(DIR|INDEX|WORK|OBJECT|COMMON|PREFIX)"
 ENV = {name: value for name, value in os.environ.items() if not re.match(OTHERS, name)}
@@ -66,7 +66,7 @@ def name_library() -> str:
     """Write into pyproject.toml where the library comes from; what there is to say of it."""
     try:
         wanted, said = LIBRARY or f"hpc-hydra @ {source()}", ""
-        wanted = re.sub(r"(?i)^(hpc[-_.]hydra)(?!\[)", r"\1[wandb]", wanted)
+        wanted = re.sub(r"(?i)^(hpc[-_.]hydra)(?!\[)", r"\1[results,wandb]", wanted)
     except Exception as error:
         wanted, said = PLAIN, f", since where the template came from is not known: {error}"
     line = FOLDER * ("file://" in wanted) + f"    {json.dumps(wanted)},\n"

@@ -68,6 +68,7 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
             high = [mean + (deviation or 0) for mean, deviation in spread]
             axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
     axes.set(xlabel="step", ylabel=_plain(metric))
+    axes.locator_params(axis="x", integer=True)
     if by:
         _legend(figure, axes, handles, by)
     _say(axes, table, table.parameters if each_alone else by, len(whole))

@@ -18,7 +18,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PLAIN = "hpc-hydra[wandb]>=0.2"
+PLAIN = "hpc-hydra[results,wandb]>=0.2"
 
 
 def requirement(project: Path) -> str:
@@ -53,14 +53,14 @@ def elsewhere(folder: Path, address: str, repository: Path) -> dict[str, str]:
 
 def test_from_a_folder(tmp_path: Path) -> None:
     """Whatever it holds, and however it is written."""
-    at = f"hpc-hydra[wandb] @ file://{TEMPLATE}"
+    at = f"hpc-hydra[results,wandb] @ file://{TEMPLATE}"
     assert asked(tmp_path, TEMPLATE) == at
     assert run("git", "status", "--porcelain", cwd=tmp_path / PROJECT).stdout == ""
     assert asked(tmp_path, os.path.relpath(TEMPLATE, tmp_path)) == at
     assert asked(tmp_path, "--replay", TEMPLATE) == at
     (tmp_path / "a b%#é").mkdir()
     published(tmp_path / "a b%#é")
-    odd = f"hpc-hydra[wandb] @ file://{tmp_path}/a%20b%25%23%C3%A9/hpc-hydra-template.git"
+    odd = f"hpc-hydra[results,wandb] @ file://{tmp_path}/a%20b%25%23%C3%A9/hpc-hydra-template.git"
     assert asked(tmp_path, "a b%#é/./hpc-hydra-template.git/") == odd
     # As a program calls it that does not set PWD.
     assert asked(tmp_path, "a b%#é/hpc-hydra-template.git", PWD="/nowhere") == odd
@@ -72,7 +72,7 @@ def test_from_a_repository(tmp_path: Path) -> None:
     first = run("git", "rev-parse", "HEAD", cwd=template).stdout.strip()
     (template / "new").touch()
     second = commit(template, "second")
-    at = f"hpc-hydra[wandb] @ git+file://{template}"
+    at = f"hpc-hydra[results,wandb] @ git+file://{template}"
     assert asked(tmp_path, f"file://{template}") == f"{at}@{second}"
     assert asked(tmp_path, "--checkout", first, f"file://{template}") == f"{at}@{first}"
     # What was cloned before is found by its name, and is as it was left.
@@ -97,7 +97,7 @@ def test_from_an_address(address: str, asked_for: str, tmp_path: Path) -> None:
     head = run("git", "rev-parse", "HEAD", cwd=template).stdout.strip()
     variables = elsewhere(tmp_path, address.removeprefix("git+"), template)
     found = asked(tmp_path, address, **variables)
-    assert found == f"hpc-hydra[wandb] @ git+{asked_for}@{head}"
+    assert found == f"hpc-hydra[results,wandb] @ git+{asked_for}@{head}"
     shutil.rmtree(tmp_path / ".cookiecutters")  # else it asks whether to clone again
     assert asked(tmp_path, "--replay", address, **variables) == found
 
@@ -106,28 +106,28 @@ def test_from_an_archive(tmp_path: Path) -> None:
     template = published(tmp_path)
     archive = tmp_path / "x.zip"
     run("git", "archive", "--prefix=x/", f"--output={archive}", "HEAD", cwd=template)
-    assert asked(tmp_path, archive) == f"hpc-hydra[wandb] @ file://{archive}"
-    assert asked(tmp_path, "x.zip") == f"hpc-hydra[wandb] @ file://{archive}"
+    assert asked(tmp_path, archive) == f"hpc-hydra[results,wandb] @ file://{archive}"
+    assert asked(tmp_path, "x.zip") == f"hpc-hydra[results,wandb] @ file://{archive}"
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/x.zip"
-        assert asked(tmp_path, url, no_proxy="*") == f"hpc-hydra[wandb] @ {url}"
+        assert asked(tmp_path, url, no_proxy="*") == f"hpc-hydra[results,wandb] @ {url}"
         server.shutdown()
 
 
 @pytest.mark.parametrize(
     ("answer", "asked_for"),
     [
-        ("hpc-hydra", "hpc-hydra[wandb]"),
-        (" hpc-hydra>=0.2,<1 ", "hpc-hydra[wandb]>=0.2,<1"),
-        ("HPC_Hydra ~= 0.2.1", "HPC_Hydra[wandb] ~= 0.2.1"),
+        ("hpc-hydra", "hpc-hydra[results,wandb]"),
+        (" hpc-hydra>=0.2,<1 ", "hpc-hydra[results,wandb]>=0.2,<1"),
+        ("HPC_Hydra ~= 0.2.1", "HPC_Hydra[results,wandb] ~= 0.2.1"),
         ("hpc-hydra[dev, wandb]==0.2.*", "hpc-hydra[dev, wandb]==0.2.*"),
         (
             "hpc-hydra @ git+https://git.org/me/fork",
-            "hpc-hydra[wandb] @ git+https://git.org/me/fork",
+            "hpc-hydra[results,wandb] @ git+https://git.org/me/fork",
         ),
-        ("hpc-hydra@file:///opt/a%20b", "hpc-hydra[wandb]@file:///opt/a%20b"),
+        ("hpc-hydra@file:///opt/a%20b", "hpc-hydra[results,wandb]@file:///opt/a%20b"),
     ],
 )
 def test_from_where_the_answer_says(answer: str, asked_for: str, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_update(start: str, template: Path, tmp_path: Path) -> None:
         assert run("bash", "-c", f"{cd} && {commit_}", cwd=tmp_path).returncode == 0
         assert ".cruft.json" in git("ls-files", cwd=project)
     now = git("rev-parse", "now", cwd=template).strip()
-    assert requirement(project) == f"hpc-hydra[wandb] @ git+file://{template}@{now}"
+    assert requirement(project) == f"hpc-hydra[results,wandb] @ git+file://{template}@{now}"
     called = (user / "calls").read_text() if (user / "calls").exists() else ""
     assert called == ("venv\npip\n" if start == "created" else "")
 
@@ -103,7 +103,7 @@ def test_update(start: str, template: Path, tmp_path: Path) -> None:
     generated = cookiecutter(*words, *given, "create_venv=no", cwd=tmp_path)
     assert generated.returncode == 0, generated.stderr
     newest = git("rev-parse", "HEAD", cwd=template).strip()
-    assert requirement(project) == f"hpc-hydra[wandb] @ git+file://{template}@{newest}"
+    assert requirement(project) == f"hpc-hydra[results,wandb] @ git+file://{template}@{newest}"
     work(fresh / "tides")
     assert files(project) == files(fresh / "tides")
     assert git("log", "-1", "--format=%s", cwd=project) == "work\n"

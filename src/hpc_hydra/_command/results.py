@@ -136,6 +136,8 @@ def _result(table: Table) -> str:
     if len(table.results) == 1:
         return table.results[0]
     choice = table.results or [each for each in table.columns if each.endswith((".max", ".min"))]
+    if not choice:
+        raise ValueError("--best: no run has a result or a metric yet")
     raise ValueError(f"--best needs --sort=COLUMN: {', '.join(choice)}")
 
 
