@@ -38,7 +38,7 @@ CHECK = """python3 -c 'import sys; sys.exit(sys.version_info < (3, 10) and "pyth
 newer is needed: setup_commands can load one" % sys.version.split()[0])'"""
 UV = "UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv"  # a proxy's certificates; older ones know the second
 PLAIN = "hpc-hydra[results,wandb]>=0.2"  # as pyproject.toml has it so far
-FOLDER = "    # A folder of this machine; once published: hpc-hydra[results,wandb] @ git+https://...\n"
+FOLDER = "    # A folder of yours; once published: hpc-hydra[results,wandb] @ git+https://...\n"
 # Which in a git hook name another repository.
 OTHERS = "GIT_(DIR|INDEX|WORK|OBJECT|COMMON|PREFIX)"
 ENV = {name: value for name, value in os.environ.items() if not re.match(OTHERS, name)}

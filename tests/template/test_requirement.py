@@ -29,7 +29,7 @@ def requirement(project: Path) -> str:
         for each in tomllib.loads(text)["project"]["dependencies"]
         if each.lower().startswith("hpc")
     )
-    assert ("# A folder of this machine; once published: " in text) == ("file://" in library)
+    assert ("# A folder of yours; once published: " in text) == ("file://" in library)
     return str(library)
 
 
