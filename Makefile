@@ -20,7 +20,7 @@ help:
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
 	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
 	@echo 'make chaos    all of it at random, several at a time, for twenty minutes'
-	@echo 'make bench    measure the launcher, beside the stock one and Parsl (twenty minutes)'
+	@echo 'make bench    measure the launcher, beside the stock one and Parsl (a quarter of an hour)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
 
 demo: $(ENV)/.installed
