@@ -23,6 +23,9 @@ help:
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (a quarter of an hour)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
 
+# make demo FRAMEWORK=pytorch
+FRAMEWORK ?= scikit-learn
+export FRAMEWORK
 demo: $(ENV)/.installed
 	@scripts/demo.sh
 
@@ -67,6 +70,7 @@ $(ENV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(ENV)
 	@$(ENV)/bin/pip install --quiet uv
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev --editable .
+	@scripts/cpu_torch.sh $(ENV)/bin/python
 	@touch $@
 
 .PHONY: help demo test faults chaos bench cluster picture

@@ -90,6 +90,7 @@ RULES = [
     # A venv's scripts and the lines to type hold its path in quotes; names of logs give % and \ a meaning.
     ("python", r'[\\":`!]', "holds %s, which cannot be carried everywhere; leave it out"),
     ("output_dir", r"[%\\]", "holds %s, which cannot be carried everywhere; leave it out"),
+    ("framework", all_but("scikit-learn|pytorch"), "is none of: scikit-learn, pytorch"),
     ("wandb_mode", all_but("offline|online|disabled"), "is none of: offline, online, disabled"),
     ("signal_policy", all_but("checkpoint|ignore"), "is none of: checkpoint, ignore"),
     ("library", all_but(LIBRARY), "is no requirement of hpc-hydra; an example: hpc-hydra>=0.2 or hpc-hydra @ git+https://github.com/me/hpc-hydra-template"),
@@ -118,11 +119,9 @@ def fault(name: str, text: str) -> str:
 
 
 def in_commands(commands: str) -> str:
-    clean = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     try:
-        ran = subprocess.run(
-            ["bash", "-n"], input=commands.encode(), capture_output=True, env=clean
-        )
+        ran = subprocess.run(["bash", "-n"], input=commands.encode(), capture_output=True, env=env)
     except OSError:  # no bash here, perhaps a desk: the cluster will have one
         return ""
     complaint = ran.stderr.decode(errors="replace").strip().replace("\n", "; ")

@@ -85,6 +85,7 @@ def put_gpus(questions: dict[str, Any], ranked: list[Partition], found: str) -> 
     if not ranked:
         questions["gpus_per_node"] = "0"
         return
+    questions["framework"] = "pytorch"
     numbers, requests = {}, {}
     for each in ranked:
         kind, number = each.gpu()

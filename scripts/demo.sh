@@ -10,20 +10,23 @@ kept=$CACHE/demo-venv  # of the last demo: most of what is to be installed is th
 rm -rf "$kept"
 ! "$project/.venv/bin/python" -c "" 2>/dev/null || mv "$project/.venv" "$kept"
 rm -rf "$CACHE/demo"
-"$ENV/bin/cookiecutter" --no-input --output-dir "$CACHE/demo" "$template" create_venv=no
+"$ENV/bin/cookiecutter" --no-input --output-dir "$CACHE/demo" "$template" create_venv=no "framework=$FRAMEWORK"
 cd "$project"
 
 step "2/4 install it into $project/.venv"
 export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1  # the second for an older uv
 mv "$kept" .venv 2>/dev/null || "$ENV/bin/uv" venv --quiet --python "$ENV/bin/python" .venv
 source .venv/bin/activate
+[ "$FRAMEWORK" != pytorch ] || "$template/scripts/cpu_torch.sh" .venv/bin/python
 "$ENV/bin/uv" pip install --quiet --editable '.[dev]'
 
 step "3/4 pytest"
 pytest --quiet
 
+sweep=(model=mlp,logistic lr=0.1,0.01 seed=1,2)
+[ "$FRAMEWORK" != pytorch ] || sweep=(model=mlp,cnn lr=0.01,0.003 seed=1,2)
 sweep() {
-    local command=(python -m hpc_experiment "+setup=$1" model=mlp,logistic lr=0.1,0.01 seed=1,2)
+    local command=(python -m hpc_experiment "+setup=$1" "${sweep[@]}")
     step "4/4 ${command[*]}"
     "${command[@]}"
 }

@@ -5,14 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import faults
 import pytest
 from cluster import Cluster, missing
-from running import TEMPLATE, TOOLS, Project, cookiecutter, environment, path_with
+from running import (
+    TEMPLATE,
+    TOOLS,
+    Project,
+    cookiecutter,
+    environment,
+    path_with,
+    virtual_environment,
+)
 
 # Of whoever submits.
 VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
@@ -90,6 +100,33 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project
             options = ("epochs=1", f"hydra.run.dir={folder}/first")
             project.run("python", "-m", "hpc_experiment", *options, WANDB_MODE="offline")
             ready.touch()
+    return project
+
+
+@pytest.fixture(scope="session")
+def pytorch_project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """A repository for PyTorch, installed beside what these tests have installed themselves."""
+    if not find_spec("torch"):
+        pytest.skip(
+            "needs PyTorch in the tests' environment: scripts/cpu_torch.sh says why it is not there"
+        )
+    folder = shared_folder(tmp_path_factory, worker_id) / "pytorch"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        project = Project(
+            folder / "hpc-experiment", {"WANDB_MODE": "disabled", **faults.ONE_THREAD}
+        )
+        if not folder.exists():
+            folder.mkdir()
+            answers = ("framework=pytorch", "create_venv=no")
+            ended = cookiecutter("--no-input", TEMPLATE, *answers, cwd=folder)
+            assert ended.returncode == 0, ended.stderr
+            editable = ("--no-deps", "--editable", project.path)
+            virtual_environment(project.path / ".venv", *editable)
+            (packages,) = project.path.glob(".venv/lib/*/site-packages")
+            tools = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
+            (packages / "tests.pth").write_text(tools)
+            shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_nets.py", packages)
     return project
 
 

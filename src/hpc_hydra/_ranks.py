@@ -34,10 +34,19 @@ def rank() -> int:
 
 def global_rank() -> int:
     """`rank`, for the library itself."""
-    for variable in ("SUBMITIT_LOCAL_GLOBALID", "SLURM_PROCID"):
+    for variable in (
+        *(("RANK",) if by_torchrun() else ()),
+        "SUBMITIT_LOCAL_GLOBALID",
+        "SLURM_PROCID",
+    ):
         if variable in os.environ:
             return int(os.environ[variable])
     return 0
+
+
+def by_torchrun() -> bool:
+    """Whether torchrun has started this process, in a job or outside of one."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,8 @@ class Process:
 
 
 def this_process(output_dir: str | Path = "") -> Process:
-    """What srun, or submitit's local executor, tells this process; rank 0 of 1 outside of a job, and
-    in a job that several runs share.
+    """What srun, submitit's local executor or torchrun tells this process; rank 0 of 1 outside of a job,
+    and in a job that several runs share.
 
     Args:
         output_dir: that of the run. With `+setup=local` the same ranks do one run after another, and a
@@ -72,12 +81,16 @@ def this_process(output_dir: str | Path = "") -> Process:
     Raises:
         RuntimeError: the variables contradict each other, or the node of rank 0 has no address.
     """
-    if "SUBMITIT_LOCAL_GLOBALID" in os.environ:  # first: the outer job may be one of Slurm
+    of_step = 0  # GPUs, on this node
+    if by_torchrun():  # the inmost one is first: a job may have started it
+        local_rank, world_size = _number("LOCAL_RANK"), _number("WORLD_SIZE", 1)
+        here = _number("LOCAL_WORLD_SIZE", 1)
+    elif "SUBMITIT_LOCAL_GLOBALID" in os.environ:  # which may be in a job of Slurm
         local_rank, world_size = (
             _number("SUBMITIT_LOCAL_LOCALID"),
             _number("SUBMITIT_LOCAL_NTASKS", 1),
         )
-        here, gpus_here = world_size, 0
+        here = world_size
     else:
         # Those of the step are set by srun: without it, there is one process, whatever the job asked for.
         local_rank, world_size = _number("SLURM_LOCALID"), _number("SLURM_STEP_NUM_TASKS", 1)
@@ -85,17 +98,17 @@ def this_process(output_dir: str | Path = "") -> Process:
         groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", tasks)
         on_nodes = [int(number) for number, times in groups for _ in range(int(times or 1))]
         here = dict(enumerate(on_nodes)).get(_number("SLURM_NODEID"), 0)
-        gpus_here = _number("SLURM_GPUS_ON_NODE")
+        of_step = _number("SLURM_GPUS_ON_NODE")
     own = rank()
     if not (local_rank <= own < world_size and local_rank < here <= world_size):
         raise RuntimeError(
-            f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_* or "
-            "SUBMITIT_LOCAL_* of this process are not those of one job"
+            f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_*, "
+            "SUBMITIT_LOCAL_* or *RANK of this process are not those of one job"
         )
-    gpu, gpus = None, _visible_gpus()
+    gpu, gpus = None, len(gpus_here())
     if gpus:
         # Less than the step has on this node: srun gave each rank its own.
-        gpu = 0 if gpus < gpus_here else local_rank * gpus // here
+        gpu = 0 if gpus < of_step else local_rank * gpus // here
     address, port = _meeting_point(output_dir) if world_size > 1 else ("127.0.0.1", _free_port())
     return Process(own, world_size, local_rank, here, gpu, address, port)
 
@@ -104,17 +117,23 @@ def _number(name: str, default: int = 0) -> int:
     return int(os.environ.get(name, default))
 
 
-def _visible_gpus() -> int:
+def gpus_here() -> list[str]:
+    """The GPUs that this process sees, as in the variables that choose among them."""
     for name in VISIBLE_GPUS:
         if name in os.environ:
             devices = os.environ[name].split(",")
-            return len(list(takewhile(lambda each: each not in ("", "-1", "NoDevFiles"), devices)))
-    # A job without the variable was given none, even if the node has some.
-    return 0 if "SLURM_JOB_ID" in os.environ else len(list(Path("/dev").glob("nvidia[0-9]*")))
+            return list(takewhile(lambda each: each not in ("", "-1", "NoDevFiles"), devices))
+    if (
+        "SLURM_JOB_ID" in os.environ
+    ):  # without the variable it was given none, even if the node has some
+        return []
+    return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 
 
 def _meeting_point(output_dir: str | Path) -> tuple[str, int]:
     """Address and port of rank 0: the same for all ranks, the port another one for other jobs."""
+    if by_torchrun():
+        return os.environ["MASTER_ADDR"], _number("MASTER_PORT")
     if "SUBMITIT_LOCAL_GLOBALID" in os.environ:
         job = _number("SUBMITIT_LOCAL_JOB_ID") + zlib.crc32(str(output_dir).encode())
         return "127.0.0.1", PORTS[job % len(PORTS)]

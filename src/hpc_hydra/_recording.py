@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shlex
 import socket
@@ -29,7 +30,7 @@ from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
 from ._overrides import refuse_unknown, typed_overrides
-from ._ranks import global_rank
+from ._ranks import by_torchrun, global_rank
 from ._source import Source
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,16 @@ def _directory(config: DictConfig, key: str) -> Path:
     directory = Path(OmegaConf.select(config, key)).absolute()
     overrides = config.hydra.overrides.hydra
     chosen = any(override.startswith(f"{key}=") for override in overrides)
+    if (
+        by_torchrun()
+        and int(os.environ["WORLD_SIZE"]) > 1
+        and not (chosen and key == "hydra.run.dir")
+    ):
+        raise LauncherError(
+            "torchrun starts this command once per rank, and each would have another output directory: name "
+            "it, as in hydra.run.dir=outputs/try, for a single run; or leave torchrun out and have the "
+            "launcher start the ranks, with hydra.launcher.tasks_per_node=2, say"
+        )
     return directory if chosen else records.claim(directory)
 
 

@@ -73,6 +73,18 @@ def stop_requested() -> bool:
     return _current is not None and _current.tell()
 
 
+def signal_of_stop() -> int:
+    """The signal that asked this run to stop; 0: none has."""
+    return _current.signal or 0 if _current else 0
+
+
+def request_stop(number: int) -> None:
+    """Let this run stop as after the signal ``number``, which another one of its ranks was sent."""
+    if _current:
+        _current.signal = _current.signal or signal.Signals(number)
+        _current.tell()
+
+
 @contextmanager
 def ignoring(*numbers: signal.Signals) -> Iterator[None]:
     """Let the signals ``numbers`` pass inside of the block, by default all that Slurm, its users and its

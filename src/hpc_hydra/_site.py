@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._launch.config import SlurmConf
-from ._launch.gpus import ALL_RANKS, GPUS, asks_for_gpus, with_gpus
+from ._launch.gpus import ALL_RANKS, GPUS, RANKS, asks_for_gpus, with_gpus
 from ._paths import absolute, interpolated, repository_of
 
 # Where the launcher has a field of its own, `hydra.launcher.FIELD=` goes on working.
@@ -54,6 +54,7 @@ class Site:
         gpus: int | str | None = None,
         one_node: bool = False,
         pack: bool = False,
+        rank_per_gpu: bool = False,
         debug: bool = False,
         **fields: Any,
     ) -> SlurmConf:
@@ -67,6 +68,7 @@ class Site:
             gpus: of each node, for ``{n}``; one unless told otherwise.
             one_node: whatever number of nodes the options name.
             pack: as many runs at a time as GPUs, on one node, with one GPU each.
+            rank_per_gpu: a run has as many ranks on each node as GPUs, which share out the node's CPUs too.
             debug: on one node, for five minutes, or as the options ``debug:name=value`` say.
             fields: more of the launcher's fields.
 
@@ -84,10 +86,17 @@ class Site:
         if "no-requeue" in chosen:
             chosen.pop("requeue", None)
         translated = launcher_fields(chosen)
-        put_ranks(translated, srun, pack)
+        of_one_rank = translated.get("tasks_per_node", 1) == 1
+        put_ranks(translated, srun, pack or rank_per_gpu)
         if pack:
             translated["runs_per_job"] = GPUS
-        if pack or GPUS in str(translated) or GPUS in str(srun):
+        elif (
+            rank_per_gpu
+            and of_one_rank
+            and isinstance(cpus := translated.get("cpus_per_task"), int)
+        ):
+            translated["cpus_per_task"] = f"${{hpc.share:{cpus},1,{RANKS}}}"
+        if pack or rank_per_gpu or GPUS in str(translated) or GPUS in str(srun):
             translated["gpus"] = gpus or 1
         else:
             fields.pop("gpus_of_node", None)
@@ -200,15 +209,15 @@ def srun_arguments(options: Mapping[str, str | bool]) -> list[str]:
     ]
 
 
-def put_ranks(fields: dict[str, Any], srun: dict[str, str | bool], pack: bool) -> None:
+def put_ranks(fields: dict[str, Any], srun: dict[str, str | bool], for_each_gpu: bool) -> None:
     """Say in a launcher's ``fields`` and in the options of ``srun`` how many ranks a job has, if those
-    are one for each GPU.
+    are one ``for_each_gpu``, or the options say how many to one.
 
     A job script without a line for the ranks of a node stays without.
     """
     additional = fields["additional_parameters"]
     per_gpu = additional.get("ntasks_per_gpu")  # beside which sbatch refuses ntasks-per-node
-    if not pack and not per_gpu:
+    if not for_each_gpu and not per_gpu:
         return
     has_line = not per_gpu and fields.get("tasks_per_node", 1) is not None
     if per_gpu or srun.get("ntasks"):

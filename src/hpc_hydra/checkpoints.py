@@ -3,7 +3,7 @@
     state = checkpoints.newest(output_dir)           # None at the very beginning
     checkpoints.save(output_dir, step, state)
 
-With PyTorch, `save(..., dump=torch.save)` and `newest(..., load=torch.load)`.
+For PyTorch's there is `hpc_hydra.pytorch`.
 """
 
 from __future__ import annotations
@@ -60,29 +60,36 @@ def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> An
         PermissionError: it is somebody else's, who could have written anything into it.
         Exception: whatever ``load`` raises: the file is whole, so the code must have changed.
     """
+    return newest_with_step(directory, load)[1]
+
+
+def newest_with_step(directory: Path, load: Callable[[BinaryIO], Any]) -> tuple[int, Any]:
+    """Like `newest`, after the number of steps; 0 and None if there is none."""
     for path in reversed(_paths(directory)):
         try:
             file = open_own(path)
         except FileNotFoundError:  # the first rank has saved since
-            return newest(directory, load)
+            return newest_with_step(directory, load)
         with file:
             if f"-{_checksum(file)}." in path.name:
                 file.seek(0)
-                return load(file)
+                return _step(path), load(file)
         log.warning("%s is damaged, the checkpoint before it is tried", path)
-    return None
+    return 0, None
 
 
 def newest_step(directory: Path) -> int | None:
     """After how many steps the newest checkpoint of ``directory`` was saved; None if there is none."""
-    found = [int(match[1]) for path in _paths(directory) if (match := NAME.fullmatch(path.name))]
-    return max(found, default=None)
+    return max(map(_step, _paths(directory)), default=None)
 
 
 def _paths(directory: Path) -> list[Path]:
     """The checkpoints in ``directory``, by their steps."""
-    found = [(match, path) for path in directory.glob("*") if (match := NAME.fullmatch(path.name))]
-    return [path for match, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+    return sorted(filter(lambda path: NAME.fullmatch(path.name), directory.glob("*")), key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.split("_")[1].split("-")[0])
 
 
 def _checksum(file: BinaryIO) -> str:

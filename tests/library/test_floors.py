@@ -15,6 +15,7 @@ FLOORS = [
     {"_commands"},
     {"_files", "_squeue", "_ranks", "_paths", "_attempt", "_resources"},
     {"_signals", "checkpoints", "_metrics"},
+    {"pytorch"},
     {"_records", "_advice"},
     {"_results"},
     {"_plot", "_report"},
@@ -79,12 +80,12 @@ def test_imports_run_downwards(file: Path) -> None:
 def test_what_a_task_uses_needs_no_hydra() -> None:
     """In a notebook, in a program without Hydra, and to read records in no time."""
     for file in FILES:
-        if HEIGHT[floor_of(name_of(file))] < 6:
+        if HEIGHT[floor_of(name_of(file))] < HEIGHT["_overrides"]:
             known = {name.partition(".")[0] for name in imported(file)}
             assert not known & {"hydra", "hydra_plugins", "omegaconf", "submitit"}, file
     program = """
 import sys, hpc_hydra
-heavy = {"cloudpickle", "hydra", "hydra_zen", "matplotlib", "numpy", "omegaconf", "pandas", "rich", "submitit", "wandb"}
+heavy = {"cloudpickle", "hydra", "hydra_zen", "matplotlib", "numpy", "omegaconf", "pandas", "rich", "submitit", "torch", "wandb"}
 print(heavy & {*sys.modules})
 """
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "set()\n"

@@ -204,6 +204,18 @@ def test_what_is_for_each_task_is_shared_out(resource: str) -> None:
         assert (job.gres, job.mem_gb) == (f"gpu:{job.gpus}", 60 * job.gpus)
 
 
+@pytest.mark.parametrize(
+    ("options", "cpus"), [("cpus-per-task=40", 10), ("cpus-per-task=8 ntasks-per-node=4", 8)]
+)
+def test_a_rank_for_each_gpu_has_its_share_of_the_cpus(options: str, cpus: int) -> None:
+    """That four ranks ask for 160 CPUs Slurm refuses, unless the example was for each rank."""
+    launcher = resolved(
+        Site(__file__).slurm(f"gres=gpu:{{n}} {options}", gpus=4, rank_per_gpu=True)
+    )
+    assert (launcher.tasks_per_node, launcher.cpus_per_task) == (4, cpus)
+    assert (launcher.runs_per_job, launcher.gres) == (1, "gpu:4")
+
+
 def test_what_the_site_wrote_as_a_number_stays() -> None:
     job = resolved(Site(__file__).slurm("gres=gpu:{n} cpus-per-task=8", gpus=4), tasks_per_node=4)
     assert job.cpus_per_task == 8

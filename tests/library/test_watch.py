@@ -21,8 +21,8 @@ for each in [subprocess.Popen(hold) for _ in range(2)]:
 """
 NVIDIA_SMI = """\
 #!/bin/sh
-echo "GPU-a1, 0, 9000, 99"
-echo "GPU-b2, 1, 3000, 40"
+echo "GPU-a1, 0, 9000, 99, Tesla V100"
+echo "GPU-b2, 1, 3000, 40, NVIDIA A100-SXM4-80GB"
 """
 
 
@@ -47,7 +47,8 @@ def test_memory_of_all_processes_of_a_run_and_its_gpus(
     earlier, last = record(tmp_path)["attempts"]
     assert earlier == {"start": "earlier"}
     assert 190 < last.pop("memory_mib") < 500
-    assert last == {"max_rss_mib": 110, "gpu_memory_mib": 3000, "gpu_percent": 40}
+    gpu = {"gpu": "NVIDIA A100-SXM4-80GB", "gpu_memory_mib": 3000, "gpu_percent": 40}
+    assert last == {"max_rss_mib": 110, **gpu}
 
 
 def test_ranks_that_share_what_a_job_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,12 +134,13 @@ def test_answers_are_proposed_to_a_person(tmp_path: Path) -> None:
         [cookiecutter_, TEMPLATE, "create_venv=no"],
         cwd=tmp_path,
         env=environment({**variables, "HOME": str(tmp_path), "COLUMNS": "1000", "TERM": "dumb"}),
-        input="\n\nhopper\n" + 20 * "\n",
+        input="\n\n\nhopper\n" + 20 * "\n",
         stdout=subprocess.PIPE,
         text=True,
     )
     assert done.returncode == 0
     for text in (
+        "scikit-learn or pytorch (pytorch): ",
         "Partition of GPU jobs; a space for none; found on throwaway: all (4 GPUs, 4 hours), "
         "ampere (4 GPUs, 1 day), hopper (4 GPUs, 15 minutes), odd (1 GPU, 1.5 hours), "
         "volta (2 GPUs), 2 more (all): ",

@@ -105,6 +105,7 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
     scripts = job_scripts(tmp_path / "hpc-experiment")
     headers = {name: header(script) for name, script in scripts.items()}
     packed, one = headers.pop("hpc_gpu_packed"), headers.pop("hpc_gpu_one")
+    ranks = headers.pop("hpc_gpu_ranks")
     assert headers == {name: directives(text) for name, text in DIRECTIVES[site].items()}
     # A rank for each GPU, and for each rank what a job of one GPU has.
     gpus = facts(tmp_path / "hpc-experiment")["GPUS_PER_NODE"]
@@ -121,6 +122,7 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
     }
     own = ("--ntasks-per-node=", "--cpus-per-task=")
     assert packed == per_rank | {each for each in headers["hpc_gpu"] if not each.startswith(own)}
+    assert ranks == packed  # of which one run has all
     srun = scripts["hpc_gpu"].rpartition("\nsrun ")[2]
     if site in STARTED:
         repository = str(tmp_path / "hpc-experiment")

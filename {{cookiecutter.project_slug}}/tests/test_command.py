@@ -42,7 +42,7 @@ sys.argv = ["command", "--help"]
 try:
     runpy.run_module("{PACKAGE}", run_name="__main__")
 finally:
-    print("loaded:", *sorted(set(sys.modules).intersection(["wandb", "sklearn", "numpy"])))
+    print("loaded:", *sorted(set(sys.modules).intersection(["wandb", "sklearn", "{{ "torch" if cookiecutter.framework == "pytorch" else "numpy" }}"])))
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "hpc_batch" in ended.stdout

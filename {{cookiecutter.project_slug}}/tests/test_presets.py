@@ -16,6 +16,7 @@ PRESETS = [name for _, name in configs.store["setup"]]
 # What a job of the first presets gets: its facts, and the GPUs of a node.
 JOBS = {
     "hpc_gpu": (configs.GPU_JOB, cluster.GPUS_PER_NODE),
+    "hpc_gpu_ranks": (configs.GPU_JOB, cluster.GPUS_PER_NODE),
     "hpc_gpu_one": (configs.GPU_JOB, 1),
     "hpc_debug": (configs.GPU_JOB if cluster.GPUS_PER_NODE else configs.CPU_JOB, 1),
     "hpc_batch": (configs.CPU_JOB, 0),

@@ -173,8 +173,7 @@ def _of_script(what: str, output: str, limits: dict[str, dict[str, str]]) -> Ite
 
 def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
     """Whether the job's Python starts on a compute node, and has what it needs."""
-    told = "import sys, hpc_hydra; print(f'started {sys.executable}')"
-    script = re.sub(r" -m hpc_hydra\._job\.supervisor SUBMISSION 0$", lambda _: f' -c "{told}"',
+    script = re.sub(r"(?<= -m hpc_hydra\._job\.)supervisor SUBMISSION 0$", "look",
                     output, flags=re.MULTILINE)  # fmt: skip
     script = script[: script.rindex("sbatch: ")] if "sbatch: " in script else script
     (folder / "jobs").mkdir(exist_ok=True)
@@ -185,7 +184,12 @@ def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
     )
     what = f"a job of preset {preset}" if preset else "a job"
     if started := re.search("^started (.*)$", logs, re.MULTILINE):
-        return Finding("ok", f"{what} has started {started[1]}")
+        said = f"{what} has started {started[1]}"
+        seen = re.search("^PyTorch .* sees ([0-9]+) of ([0-9]+) GPUs$", logs, re.MULTILINE)
+        if seen and int(seen[1]) < int(seen[2]):
+            return Finding("bad", f"{said}; {seen[0]}",
+                           "install the build of PyTorch for the driver that nvidia-smi names there")  # fmt: skip
+        return Finding("ok", f"{said}; {seen[0]}" if seen else said)
     said = "\n".join((logs.strip() or ended.stderr.strip()).splitlines()[-3:])
     return Finding("bad", f"{what} did not start Python: {said or 'it left no log'}",
                    "see SETUP_COMMANDS and PYTHON in cluster.py, or hydra.launcher.setup and python")  # fmt: skip

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .. import _records as records
 from .._ranks import VISIBLE_GPUS
@@ -18,7 +19,7 @@ from .worker import say
 
 LONGEST_S = 60.0  # between two looks
 GPU_QUERY = (
-    "nvidia-smi", "--query-gpu=uuid,index,memory.used,utilization.gpu",
+    "nvidia-smi", "--query-gpu=uuid,index,memory.used,utilization.gpu,name",
     "--format=csv,noheader,nounits",
 )  # fmt: skip
 
@@ -29,6 +30,7 @@ class Watch:
     def __init__(self) -> None:
         self._memory_mib = 0.0
         self._gpus: list[tuple[float, float]] = []  # what each had at a look: memory and percent
+        self._models: set[str] = set()
         self._visible = os.environ.get(VISIBLE_GPUS[0], "").split(",")
         self._ask_gpus = self._visible != [""]
 
@@ -48,11 +50,12 @@ class Watch:
 
     def record(self, run: Path, job_id: str) -> None:
         """Add it to the last attempt in the record of the directory ``run``: ``memory_mib``, if the run had several
-        processes; ``gpu_memory_mib``, the peak of one, and ``gpu_percent``, the mean."""
-        seen: dict[str, float] = {}
+        processes; ``gpu``, the model, ``gpu_memory_mib``, the peak of one, and ``gpu_percent``, the mean."""
+        seen: dict[str, Any] = {}
         if self._memory_mib:
             seen["memory_mib"] = round(self._memory_mib)
         if self._gpus:
+            seen["gpu"] = ", ".join(sorted(self._models))
             seen["gpu_memory_mib"] = max(memory for memory, _ in self._gpus)
             seen["gpu_percent"] = round(sum(busy for _, busy in self._gpus) / len(self._gpus))
         if not seen:
@@ -78,9 +81,10 @@ class Watch:
     def _look_at_gpus(self) -> None:
         answer = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True)
         for line in answer.stdout.splitlines():
-            uuid, index, memory, busy = (word.strip() for word in line.split(","))
+            uuid, index, memory, busy, model = (word.strip() for word in line.split(",", 4))
             if index in self._visible or any(uuid.startswith(each) for each in self._visible):
                 self._gpus.append((float(memory), float(busy)))
+                self._models.add(model)
 
 
 def _family(process: int) -> Iterator[int]:

@@ -115,6 +115,8 @@ def prepare(
     signals.warning_s = work.signal_delay_s
     if work.shared:
         _take_share(job)
+    elif cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+        os.environ.setdefault("OMP_NUM_THREADS", cpus)  # where nothing confines a rank to its CPUs
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobStatus, setup_globals
 
@@ -208,17 +210,17 @@ def _take_share(job: JobEnvironment) -> None:
     if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
         for name in VISIBLE_GPUS:
             if devices := [device for device in os.environ.get(name, "").split(",") if device]:
-                os.environ[name] = ",".join(_share(devices, place, here))
+                os.environ[name] = ",".join(share_of(devices, place, here))
     cpus, of_job = sorted(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", here))
     if len(cpus) == of_job:
-        os.sched_setaffinity(0, _share(cpus, place, here))
+        os.sched_setaffinity(0, share_of(cpus, place, here))
     # Numerical libraries start a thread for each core that they see.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(of_job // here, 1)))
     for value, names in ALONE.items():
         os.environ.update({name: value for name in names if name in os.environ})
 
 
-def _share(things: list[Any], place: int, places: int) -> list[Any]:
+def share_of(things: list[Any], place: int, places: int) -> list[Any]:
     """Those of ``things`` that belong to ``place``: one at least."""
     first = place * len(things) // places
     return things[first : max((place + 1) * len(things) // places, first + 1)]

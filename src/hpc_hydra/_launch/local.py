@@ -14,6 +14,7 @@ from pathlib import Path
 from .. import _records as records
 from .. import _signals as signals
 from .._job.submission import Run
+from .._ranks import gpus_here
 from .._recording import LauncherError
 from .launcher import Launcher
 
@@ -35,10 +36,17 @@ class LocalLauncher(Launcher):
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         from submitit.local.local import start_controller
 
-        from .._job.worker import printing_to
+        from .._job.worker import printing_to, share_of
 
         cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
         places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
+        gpus = gpus_here()[: self.params["gpus_per_node"]]
+        if gpus and places > (fit := max(len(gpus) // ranks, 1)):
+            places = fit
+            print(
+                f"{fit} at a time, for {len(gpus)} GPUs; hydra.launcher.gpus_per_node=0 is for runs that use none",
+                file=sys.stderr,
+            )
         jobs = [left[place::places] for place in range(min(places, len(left)))]
         submission = self._prepare(jobs, runs, False, use_srun=True, ranks=ranks, signal_delay_s=30)
         variables = {
@@ -58,7 +66,7 @@ class LocalLauncher(Launcher):
                         self.folder,
                         f"{shlex.join(environment)} {command}",
                         tasks_per_node=ranks,
-                        cuda_devices=",".join(map(str, range(self.params["gpus_per_node"] or 0))),
+                        cuda_devices=",".join(share_of(gpus, number, places) if gpus else []),
                         timeout_min=self.params["timeout_min"],
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )

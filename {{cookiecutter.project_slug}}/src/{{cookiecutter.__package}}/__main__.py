@@ -3,7 +3,7 @@
 One run here, or a sweep of runs on the cluster:
 
     python -m {{ cookiecutter.__package }} model=mlp lr=0.1
-    python -m {{ cookiecutter.__package }} +setup={{ "hpc_batch" if cookiecutter.gpus_per_node | string | trim == "0" else "hpc_gpu" }} model=mlp lr=0.1,0.01 seed=1,2,3
+    python -m {{ cookiecutter.__package }} +setup={{ "hpc_batch" if cookiecutter.gpus_per_node | string | trim == "0" else "hpc_gpu_one" if cookiecutter.framework == "pytorch" else "hpc_gpu" }} model=mlp lr=0.1,0.01 seed=1,2,3
 """
 
 import sys

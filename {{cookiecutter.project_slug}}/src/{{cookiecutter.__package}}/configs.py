@@ -36,10 +36,17 @@ store(Config, name="config")
 
 # --- models --------------------------------------------------------------------------------------
 
+{% if cookiecutter.framework == "pytorch" -%}
+# Partial: the task itself makes the model, where the run starts.
+model_store = store(group="model")
+model_store(builds(models.mlp, zen_partial=True, hidden=64, dropout=0.1), name="mlp")
+model_store(builds(models.cnn, zen_partial=True, width=16, dropout=0.1), name="cnn")
+{%- else -%}
 # Partial: the task itself passes lr and seed, and makes the model where the run starts.
 model_store = store(group="model")
 model_store(builds(models.logistic, zen_partial=True, alpha=1e-4), name="logistic")
 model_store(builds(models.mlp, zen_partial=True, hidden=64, alpha=1e-4), name="mlp")
+{%- endif %}
 
 # --- where outputs go ----------------------------------------------------------------------------
 
@@ -68,7 +75,8 @@ ALL_GPUS = "${hydra.launcher.gpus_of_node}"
 
 def slurm(*options: str, **choices: Any) -> SlurmConf:
     """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win. ``gpus=N``
-    on each node, one unless told otherwise; with ``pack=True`` as many runs at a time, of one each."""
+    on each node, one unless told otherwise; with ``pack=True`` as many runs at a time, of one each, with
+    ``rank_per_gpu=True`` as many ranks of one run."""
     choices["gpus_of_node"] = cluster.GPUS_PER_NODE or None
     # A run may be requeued as often as this because its time was over.
     return site.slurm(*options, max_num_timeout=20, **choices)
@@ -79,12 +87,18 @@ launcher_store(slurm("time=180", CPU_JOB), name="slurm_batch")
 if cluster.GPUS_PER_NODE:
     launcher_store(slurm("time=30", GPU_JOB, gpus=ALL_GPUS), name="slurm_gpu")
     launcher_store(slurm("time=30", GPU_JOB, gpus=1, one_node=True), name="slurm_gpu_one")
+    ranks = slurm("time=30", GPU_JOB, gpus=ALL_GPUS, rank_per_gpu=True)
+    launcher_store(ranks, name="slurm_gpu_ranks")
     packed = slurm("time=30", GPU_JOB, gpus=ALL_GPUS, pack=True)
     launcher_store(packed, name="slurm_gpu_packed")
     launcher_store(slurm(GPU_JOB, gpus=1, debug=True), name="slurm_debug")
 else:
     launcher_store(slurm(CPU_JOB, debug=True), name="slurm_debug")
+{% if cookiecutter.framework == "pytorch" -%}
 launcher_store(LocalConf(), name="local")
+{%- else -%}
+launcher_store(LocalConf(gpus_per_node=0), name="local")  # else a run for each GPU
+{%- endif %}
 
 # `+gpu=NAME` changes a launcher for GPUs to another type.
 gpu_store = store(group="gpu", package="hydra.launcher")
@@ -116,6 +130,7 @@ setup_store(preset("slurm_batch"), name="hpc_batch")
 if cluster.GPUS_PER_NODE:
     setup_store(preset("slurm_gpu"), name="hpc_gpu")
     setup_store(preset("slurm_gpu_one"), name="hpc_gpu_one")
+    setup_store(preset("slurm_gpu_ranks"), name="hpc_gpu_ranks")
     setup_store(preset("slurm_gpu_packed"), name="hpc_gpu_packed")
 setup_store(preset("slurm_debug"), name="hpc_debug")
 setup_store(preset("local"), name="local")

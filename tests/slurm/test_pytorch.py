@@ -1,0 +1,147 @@
+"""Runs of the repository for PyTorch, alone, packed, and by DDP on two nodes of two ranks, interrupted in every way."""
+
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from conftest import shared_folder
+from faults import ONE_THREAD, Expected, Sweep
+from jobs import runs_of, slurm, wait_until
+from running import Project
+from test_limits_and_preemption import preempt
+
+from hpc_hydra import read_metrics
+
+EPOCHS, SEEDS = 40, 4
+#: Samples in a step: of a run alone, and of one with four ranks.
+BATCHES = {"alone": 32, "ranks": 128}
+UNDISTURBED = f"""
+from functools import partial
+from hpc_experiment import models, task
+model = partial(models.cnn, dropout=0.0)
+for name, batch_size in {BATCHES}.items():
+    for seed in range({SEEDS} if name == "alone" else 1):
+        epochs = 12 if name == "alone" else {EPOCHS}
+        task.train(model, f"{{name}}/{{seed}}", seed=seed, epochs=epochs, batch_size=batch_size)
+"""
+RANKS = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2", f"epochs={EPOCHS}")
+PACKED = ("hydra.launcher.tasks_per_node=2", "hydra.launcher.runs_per_job=4", "seed=0,1,2,3")
+Metrics = dict[int, dict[str, float]]
+
+
+def without_time(metrics: Metrics) -> Metrics:
+    return {
+        step: {name: value for name, value in values.items() if name != "samples_per_s"}
+        for step, values in metrics.items()
+    }
+
+
+def nearly(metrics: Metrics, expected: Metrics) -> bool:
+    """Four ranks add up in another order than one."""
+    return metrics.keys() == expected.keys() and all(
+        values == pytest.approx(expected[step], rel=2e-3) for step, values in metrics.items()
+    )
+
+
+@pytest.fixture
+def sweep_of(
+    pytorch_project: Project,
+    cluster: Cluster,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+    record_property: Callable[[str, object], None],
+) -> Callable[..., Sweep]:
+    """Makes sweeps to do faults to: ``sweep_of("alone", *overrides, pace=0.1)``."""
+    folder = shared_folder(tmp_path_factory, worker_id) / "undisturbed networks"
+    with Path(f"{folder}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            folder.mkdir()
+            python = pytorch_project.path / ".venv" / "bin" / "python"
+            done = Project(folder, ONE_THREAD).run(python, "-c", UNDISTURBED)
+            assert done.returncode == 0, done.stderr
+
+    def make(kind: str, *overrides: str, name: str = "sweep", pace: float = 0.1) -> Sweep:
+        expected: Expected = {
+            int(run.name): without_time(read_metrics(run)) for run in folder.glob(f"{kind}/*")
+        }
+        sweep = Sweep(
+            Project(pytorch_project.path, {**pytorch_project.variables, **cluster.environment}),
+            tmp_path / name, ("+setup=hpc_batch", "model=cnn", *overrides), expected,
+            lambda row: record_property("fault", [f"PyTorch, {row[0]}", *row[1:]]),
+            probe="probe_nets.traced_cnn",
+            same=lambda metrics, whole: (
+                without_time(metrics) == whole if kind == "alone" else nearly(without_time(metrics), whole)
+            ),
+        )  # fmt: skip
+        sweep.directory.mkdir()
+        sweep.set_pace(pace)
+        return sweep
+
+    return make
+
+
+def test_a_time_limit_and_a_preemption(sweep_of: Callable[..., Sweep]) -> None:
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
+    ranks = sweep_of("ranks", *RANKS, *limit, name="ranks", pace=0.3)
+    packed = sweep_of("alone", *PACKED, "epochs=12", name="packed", pace=0.5)
+    processes = [ranks.start(), packed.start()]
+    try:
+        wait_until(lambda: ranks.restarts == [1], processes[0], seconds=200)
+        before = len(ranks.steps(0))
+        wait_until(lambda: len(ranks.steps(0)) > before and packed.has_begun(3, 1), processes[0])
+        preempt(ranks)
+        wait_until(lambda: ranks.restarts == [2] and packed.restarts[:2] == [1, 1])
+        for sweep in (ranks, packed):
+            sweep.set_pace(0)
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert all(ranks.steps(0, rank) == ranks.steps(0) for rank in range(4))
+    ranks.tell("2 nodes x 2 ranks: time limit, then preemption", 2)
+    packed.tell("packed job: preemption", 1)
+
+
+def test_a_kill_while_a_checkpoint_is_written(sweep_of: Callable[..., Sweep]) -> None:
+    sweep = sweep_of("alone", "epochs=2", "save_every_s=1", "+model.heavy_mib=300")
+    drafts = (sweep.directory / "0").glob
+    with sweep.going_on() as process:
+        wait_until(lambda: list(drafts("checkpoint_*.ckpt")), process)
+        wait_until(lambda: list(drafts(".*checkpoint_*")), process)
+        os.kill(runs_of(sweep.directory)[0], signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert list(drafts(".*checkpoint_*"))
+    sweep.set_pace(0)
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(drafts(".*checkpoint_*"))
+    sweep.tell("kill while a checkpoint is written, saved each second; then repeated", 1, 40)
+
+
+@pytest.mark.long
+def test_one_rank(sweep_of: Callable[..., Sweep]) -> None:
+    """Signalled alone, then killed; and the job cancelled."""
+    sweep = sweep_of("ranks", *RANKS, "save_every_s=1")
+    with sweep.going_on() as process:
+        os.kill(sorted(runs_of(sweep.directory))[-1], signal.SIGUSR1)
+        wait_until(lambda: sweep.restarts == [1], process)
+        assert all(sweep.steps(0, rank) == sweep.steps(0) for rank in range(4))
+        before = len(sweep.steps(0))
+        wait_until(lambda: len(sweep.steps(0)) > before + 20, process)
+        os.kill(sorted(runs_of(sweep.directory))[-1], signal.SIGKILL)
+        assert process.wait(60) == 1
+    before = len(sweep.steps(0))
+    with sweep.going_on(step=before + 3) as process:
+        slurm(sweep.project, "scancel", sweep.job)
+        assert process.wait(60) == 1
+    sweep.set_pace(0)
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep.tell("2 nodes x 2 ranks: one signalled, one killed, scancel; each repeated", 3, 40)
