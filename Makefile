@@ -70,7 +70,7 @@ $(ENV)/.installed: pyproject.toml
 	@$(PYTHON) -m venv $(ENV)
 	@$(ENV)/bin/pip install --quiet uv
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev --editable .
-	@scripts/cpu_torch.sh $(ENV)/bin/python
+	@scripts/torch.sh $(ENV)/bin/python
 	@touch $@
 
 .PHONY: help demo test faults chaos bench cluster picture

@@ -108,7 +108,7 @@ def pytorch_project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
     """A repository for PyTorch, installed beside what these tests have installed themselves."""
     if not find_spec("torch"):
         pytest.skip(
-            "needs PyTorch in the tests' environment: scripts/cpu_torch.sh says why it is not there"
+            "needs PyTorch in the tests' environment: scripts/torch.sh says why it is not there"
         )
     folder = shared_folder(tmp_path_factory, worker_id) / "pytorch"
     with Path(f"{folder}.lock").open("w") as lock:

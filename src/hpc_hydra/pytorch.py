@@ -107,8 +107,7 @@ def stop_requested() -> bool:
 
     if not distributed.is_initialized():
         return signals.stop_requested()
-    number = torch.tensor(signals.signal_of_stop())
-    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    number = _reduced(torch.tensor(signals.signal_of_stop()), distributed.ReduceOp.MAX)
     if number:
         signals.request_stop(int(number))
     return bool(number)
@@ -118,8 +117,24 @@ def total(values: torch.Tensor) -> torch.Tensor:
     """The sum of ``values`` over all ranks, each of which has to call this."""
     from torch import distributed
 
-    if distributed.is_initialized():
-        distributed.all_reduce(values := values.clone())
+    return (
+        _reduced(values.clone(), distributed.ReduceOp.SUM)
+        if distributed.is_initialized()
+        else values
+    )
+
+
+_newest_reduced: torch.Tensor
+
+
+def _reduced(values: torch.Tensor, how: Any) -> torch.Tensor:
+    """``values``, with those of all ranks in them."""
+    from torch import distributed
+
+    global _newest_reduced
+    # A thread of Gloo's has it a little longer; as its last owner it would abort a Python that is about to end.
+    _newest_reduced = values
+    distributed.all_reduce(values, how)
     return values
 
 
@@ -181,8 +196,7 @@ def _dump(state: Any, file: io.BytesIO) -> None:
     torch.save(state, file)
     file.seek(0)
     try:
-        with torch.serialization.skip_data():
-            torch.load(file, weights_only=True)
+        torch.load(file, map_location="meta", weights_only=True)  # without the data
     except pickle.UnpicklingError as error:
         raise TypeError(
             "the state of a checkpoint may hold tensors, numbers, texts, and lists and dicts of them, since "

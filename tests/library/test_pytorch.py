@@ -10,7 +10,7 @@ import pytest
 from hpc_hydra import pytorch
 
 torch = pytest.importorskip(
-    "torch", reason="needs PyTorch: scripts/cpu_torch.sh says why it is not there"
+    "torch", reason="needs PyTorch: scripts/torch.sh says why it is not there"
 )
 
 

@@ -50,8 +50,9 @@ def slow_mlp(**parameters: Any) -> Slow:
 
 
 def telling_mlp(**parameters: Any) -> Any:
-    """Prints which GPUs the run sees."""
+    """Prints which GPUs and CPUs the run sees."""
     print("GPUs of the run:", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    print("CPUs of the run:", os.environ.get("OMP_NUM_THREADS"))
     return models.mlp(**parameters)
 
 

@@ -55,7 +55,9 @@ def test_hpc_debug(on_slurm: Project, tmp_path: Path) -> None:
     (row,) = accounting(on_slurm, job)
     assert (row["State"], row["Partition"], row["Timelimit"]) == ("COMPLETED", "gpu", "00:05:00")
     assert "gres/gpu=1" in row["AllocTRES"]
-    assert "GPUs of the run: 0\n" in (tmp_path / "jobs" / f"{job}_0_0_log.out").read_text()
+    log = (tmp_path / "jobs" / f"{job}_0_0_log.out").read_text()
+    assert "GPUs of the run: 0\n" in log
+    assert "CPUs of the run: 1\n" in log
 
 
 def test_hpc_batch_with_several_ranks(on_slurm: Project, tmp_path: Path) -> None:

@@ -1,6 +1,12 @@
-"""The repository for PyTorch: its own tests and its checks pass, on a CPU with Gloo."""
+"""The repository for PyTorch: its own tests and its checks pass, on a CPU with Gloo; and it trains on a GPU."""
 
+from pathlib import Path
+
+import pytest
 from running import Project
+
+from hpc_hydra import read_metrics
+from hpc_hydra._ranks import gpus_here
 
 
 def test_its_tests_and_checks(pytorch_project: Project) -> None:
@@ -12,3 +18,17 @@ def test_its_tests_and_checks(pytorch_project: Project) -> None:
     ):
         done = pytorch_project.run("python", "-m", *command)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not gpus_here(), reason="needs a GPU")
+def test_one_gpu(pytorch_project: Project, tmp_path: Path) -> None:
+    """The loss goes down, in bfloat16 where the GPU has it, and its memory is logged."""
+    done = pytorch_project.run(
+        "python", "-m", "hpc_experiment", "model=cnn", f"hydra.run.dir={tmp_path}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rank 0 of 1 on cuda:0" in done.stdout
+    metrics = list(read_metrics(tmp_path).values())
+    assert metrics[-1]["train_loss"] < metrics[0]["train_loss"] / 2
+    assert metrics[-1]["valid_accuracy"] > 0.9
+    assert all(each["gpu_memory_mib"] > 0 for each in metrics)

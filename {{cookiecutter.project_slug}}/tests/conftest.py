@@ -20,6 +20,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if name not in os.environ:
             patch.setenv(name, str(tmp_path_factory.getbasetemp()))
     patch.setenv("WANDB_MODE", "disabled")
+    patch.setenv("OMP_NUM_THREADS", "1")  # several would wait for each other on a busy machine
     patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp()))
     configs.store.add_to_hydra_store()
     yield

@@ -20,9 +20,8 @@ def test_a_run(tmp_path: Path) -> None:
 
 
 def test_a_sweep_on_this_machine(tmp_path: Path) -> None:
-    ended = command(
-        "+setup=local", "signal_policy=checkpoint,ignore", f"hydra.sweep.dir='{tmp_path}'"
-    )
+    two = "signal_policy=checkpoint,ignore"
+    ended = command("+setup=local", two, f"hydra.sweep.dir='{tmp_path}'")
     assert ended.returncode == 0, ended.stderr
     assert "2 runs: 2 completed" in ended.stdout
 

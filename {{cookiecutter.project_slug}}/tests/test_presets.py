@@ -62,5 +62,4 @@ def test_preset(name: str, tmp_path: Path) -> None:
 def test_a_preset_leaves_other_choices_alone() -> None:
     """One that inherited the main config would reset them."""
     config = composed("signal_policy=ignore", "+setup=hpc_batch", "hydra.launcher.timeout_min=60")
-    assert config.signal_policy.name == "ignore"
-    assert config.hydra.launcher.timeout_min == 60
+    assert (config.signal_policy.name, config.hydra.launcher.timeout_min) == ("ignore", 60)

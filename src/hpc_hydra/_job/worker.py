@@ -115,8 +115,8 @@ def prepare(
     signals.warning_s = work.signal_delay_s
     if work.shared:
         _take_share(job)
-    elif cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
-        os.environ.setdefault("OMP_NUM_THREADS", cpus)  # where nothing confines a rank to its CPUs
+    else:
+        _use_cpus_of(-(-job.num_tasks // job.num_nodes))
     from hydra.core.singleton import Singleton
     from hydra.core.utils import JobStatus, setup_globals
 
@@ -214,10 +214,16 @@ def _take_share(job: JobEnvironment) -> None:
     cpus, of_job = sorted(os.sched_getaffinity(0)), int(os.environ.get("SLURM_CPUS_ON_NODE", here))
     if len(cpus) == of_job:
         os.sched_setaffinity(0, share_of(cpus, place, here))
-    # Numerical libraries start a thread for each core that they see.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(of_job // here, 1)))
+    _use_cpus_of(here)
     for value, names in ALONE.items():
         os.environ.update({name: value for name in names if name in os.environ})
+
+
+def _use_cpus_of(ranks: int) -> None:
+    """Numerical libraries start a thread for each core that they see, which may be more than the job's: for one
+    of so many ``ranks`` on this node no more than its own."""
+    if of_job := os.environ.get("SLURM_CPUS_ON_NODE"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(int(of_job) // ranks, 1)))
 
 
 def share_of(things: list[Any], place: int, places: int) -> list[Any]:
