@@ -386,16 +386,16 @@ class Launcher(stock.BaseSubmititLauncher):
     def _on_interrupt(self, runs: list[Run]) -> None: ...
 
     def _how_to_go_on(self, runs: list[Run]) -> str:
-        look = f"hpc status {shlex.quote(str(self.directory))}"
-        again = [
-            word for word in sys.orig_argv
-            if word != "hydra.launcher.wait=false" and not word.startswith("hydra.sweep.dir=")
-        ]  # fmt: skip
+        name = shlex.quote(str(self.directory))
+        once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
+        again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
         return (
-            f"\nThe jobs go on. Look at them with\n    {look}\n"
-            f"Wait for them, or submit what did not complete, with\n    {shlex.join(again)} {self._sweep_dir()}\n"
-            f"Cancel them with\n    {self._CANCEL} {' '.join(jobs)}"
+            "\nThe jobs go on.\n"
+            f"    hpc status {name}  # how far they are\n"
+            f"    hpc cancel {name}  # ends them, as does {self._CANCEL} {' '.join(jobs)}\n"
+            f"    hpc retry {name}  # submits what did not complete\n"
+            f"To wait for them again:\n    {shlex.join(again)} {self._sweep_dir()}"
         )
 
     def _sweep_dir(self) -> str:
