@@ -40,7 +40,8 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     names = sorted({name for steps in series.values() for each in steps.values() for name in each})
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
-        raise ValueError(f"--metric={metric}: there is {', '.join(names) or 'none in these runs'}")
+        known = f"--metric is one of {', '.join(names)}" if names else "these runs have no metrics"
+        raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
     each_alone = not by and len(whole) > FEW
     if not by and not each_alone:
         by = table.parameters

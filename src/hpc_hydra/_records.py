@@ -214,6 +214,22 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
         attempts[-1] |= {"state": state, "end": now(), **used}
 
 
+def running_s(record: Mapping[str, Any]) -> float | None:
+    """Seconds that a run ran, without the time between its attempts, until now if it still does; None if
+    that is not known."""
+    found = []
+    attempts = record.get("attempts") or [record]
+    for each in attempts:
+        goes_on = each is attempts[-1] and record.get("state") in ("RUNNING", "SUSPENDED")
+        end = now() if goes_on else each.get("end")
+        if "wall_s" in each:
+            found.append(float(each["wall_s"]))
+        elif end and each.get("start"):
+            begun = datetime.fromisoformat(each["start"])
+            found.append((datetime.fromisoformat(end) - begun).total_seconds())
+    return sum(found) if found else None
+
+
 def has_ended(directory: Path, job_id: str | None) -> bool:
     """Whether the run in ``directory`` is over by its record, which is of this job."""
     record = read(directory / RUN)

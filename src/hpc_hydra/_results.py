@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -150,14 +149,8 @@ class Run:
 
     @property
     def duration_s(self) -> float | None:
-        """In the jobs, without the time between them; of one under way, since it began."""
-        attempts = [each["wall_s"] for each in self.record.get("attempts", []) if "wall_s" in each]
-        if attempts and self.record["state"] != "RUNNING":
-            return float(sum(attempts))
-        if not (start := self.record.get("start")):
-            return None
-        end = self.record.get("end") or records.now()
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+        """In the jobs, without the time between them; of one under way, until now."""
+        return records.running_s(self.record)
 
     @property
     def result(self) -> Row:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import hydras_own, newest_sweep, states
+from ._records import hydras_own, newest_sweep, running_s, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -69,11 +69,11 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     cells: list[list[Text]] = []
     for run in listed[:rows]:
         step = metrics.newest_step(directory / str(run["number"]))
-        elapsed = elapsed_s(run)
+        elapsed = running_s(run)
         texts = (
             str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
             _waits_for(run), "" if step is None else str(step),
-            "" if elapsed is None else str(timedelta(seconds=elapsed)), run.get("host") or "",
+            "" if elapsed is None else str(timedelta(seconds=round(elapsed))), run.get("host") or "",
             str(run.get("restarts") or ""), short(run.get("result")),
         )  # fmt: skip
         cells.append([Text(text) for text in texts])
@@ -86,11 +86,16 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         for row in cells:
             shown.add_row(*(row[column] for column in kept))
         parts.append(shown)
-    for run in [run for run in runs if run["state"] in ENDED_EARLY][:rows]:
-        last_line = (run.get("error") or "").strip().rpartition("\n")[2]
+    alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        if run["state"] in ENDED_EARLY:
+            last_line = (run.get("error") or "").strip().rpartition("\n")[2]
+            alike.setdefault((run["state"].lower(), last_line), []).append(run)
+    for (state, last_line), (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
         log_text = f"log: {log_file}" if log_file.exists() else "no log"
-        parts.append(Text(f"run {run['number']} {run['state'].lower()}: {last_line}"))
+        more = f" and {len(others)} more" if others else ""
+        parts.append(Text(f"run {run['number']}{more} {state}: {last_line}"))
         line = " ".join([*own[str(run["number"])], log_text])
         parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:
@@ -121,16 +126,6 @@ def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[
     return common, {
         number: [each for each in own if each not in known] for number, own in overrides.items()
     }
-
-
-def elapsed_s(run: Mapping[str, Any]) -> int | None:
-    """Seconds from a run's first start to its end, or until now; None before it has begun."""
-    with suppress(KeyError, TypeError, ValueError):
-        begin = datetime.fromisoformat(run["start"])
-        end = run.get("end") if run["state"] not in UNDER_WAY else None
-        until = datetime.fromisoformat(end) if end else datetime.now().astimezone()
-        return max(int((until - begin).total_seconds()), 0)
-    return None
 
 
 def short(result: Any) -> str:

@@ -15,6 +15,7 @@ from hpc_hydra import _records as records
 
 from .conftest import copied
 from .hpc_command import hpc
+from .sweeps import made
 from .using import ONE_PROCESS, App
 
 
@@ -77,10 +78,25 @@ def test_the_table_of_a_sweep(app: App) -> None:
     assert watched.stdout == output
 
 
+def test_runs_that_failed_alike_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep may have hundreds of them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    results = [ValueError("negative"), 0.5, ValueError("negative"), ValueError("zero")]
+    sweep = made(tmp_path / "sweep", [f"lr={number}" for number in range(4)], results)
+    told = hpc("status", sweep).stdout
+    assert re.findall(r"^run .*\n    .*$", told, re.MULTILINE) == [
+        f"run 0 and 1 more failed: ValueError('negative')\n    lr=0 log: {sweep}/jobs/7_0.out",
+        f"run 3 failed: ValueError('zero')\n    lr=3 log: {sweep}/jobs/7_3.out",
+    ]
+
+
 def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     output = hpc("logs", app.sweep, "2").stdout
     assert re.search(r"^job\| hpc-hydra: run 2 begins on \S+, 20\d\d-", output, re.MULTILINE)
     assert re.search("^ValueError: lr=-1.0 is negative$", output, re.MULTILINE)
+    assert "run 0 begins" not in output  # in the same job
     assert hpc("logs", app.sweep / "2", "--follow").stdout == output
     alone = hpc("logs", "fig1", "0").stdout.splitlines()
     assert alone[0].startswith("job| hpc-hydra: run 0 begins")

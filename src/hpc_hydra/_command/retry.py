@@ -67,8 +67,8 @@ def retry(
         )
     print(f"{directory}: {counts(runs)}")
     if not todo:
-        jobs = f": the jobs of {listed(under_way)} are under way" if under_way else ""
-        print(f"Nothing to do{jobs}.")
+        jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
+        print(f"Nothing to do: {jobs or 'to do it again, --redo'}.")
         return
     command.add(*overrides)
     command.add(directory_override("hydra.sweep.dir", directory))
@@ -78,9 +78,10 @@ def retry(
         command.add("hydra.launcher.redo=true")
     if changed:
         command.add(f"hydra.launcher.may_change=[{','.join(changed)}]")
-    how = f"from the start; what they have left moves to {directory}/earlier" if redo else (
+    each = "each " if len(todo) > 1 else ""
+    how = f"from the start; what it has left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
-    print(f"submits {listed(todo)}, each {how}, by\n    {command.shell()}", flush=True)
+    print(f"submits {listed(todo)}, {each}{how}, by\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()

@@ -12,7 +12,6 @@ import typer  # noqa: F401 - of the annotations
 from .. import _metrics as metrics
 from .. import _records as records
 from .._metrics import newest_step
-from .._table import elapsed_s
 from .sweeps import JSON, RUN, as_json, folder_of, run_named
 
 
@@ -47,7 +46,7 @@ def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     return {
         **run,
         "step": newest_step(folder),
-        "elapsed_s": elapsed_s(run),
+        "elapsed_s": records.running_s(run),
         "metrics": last,
         "directory": str(folder),
         "command": submission.get("command"),
