@@ -155,7 +155,7 @@ class Run:
     @property
     def result(self) -> Row:
         """What the task returned as columns: `result`, or one for each name in a dict of numbers."""
-        return dict(_flat("result", self.record.get("result")))
+        return dict(flat("result", self.record.get("result")))
 
 
 def runs_of(*sweeps: str | Path) -> list[Run]:
@@ -339,13 +339,14 @@ def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence
     return found
 
 
-def _flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:
+def flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:
+    """The columns of a ``result``: one of this ``name``, or one for each value of a dict or a list."""
     if isinstance(result, dict):
         for key, value in result.items():
-            yield from _flat(f"{name}.{key}", value)
+            yield from flat(f"{name}.{key}", value)
     elif isinstance(result, list):
         for place, value in enumerate(result):
-            yield from _flat(f"{name}.{place}", value)
+            yield from flat(f"{name}.{place}", value)
     elif result is not None:
         yield name, result
 

@@ -1,6 +1,7 @@
 """`hpc ls`, `status`, `logs` and `show`, on the records of a sweep in which a run fails."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -47,6 +48,18 @@ def test_sweeps_are_listed_the_newest_first(app: App) -> None:
         str(app.sweep), str(app.folder / "paper" / "fig1")
     }  # fmt: skip
     assert all(each["app"] == "zen_app" for each in found)
+
+
+def test_the_range_of_results_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each number, if the task returns several; which end is the better one is not known."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    runs = ["lr=1", "lr=2", "lr=3"]
+    made(tmp_path / "one", runs, [0.75, 0.5, ValueError("bad")])
+    made(tmp_path / "two", runs, [{"acc": 0.5, "by": "x", "loss": 2}, {"acc": 0.25}, math.nan])
+    two, one = (line for line in hpc().stdout.splitlines() if "completed" in line)
+    assert " 0.5 to 0.75 " in one and " acc 0.25 to 0.5, loss 2 " in two
+    told = json.loads(hpc("ls", "--json").stdout)
+    assert told[0]["results"] == {"result.acc": [0.25, 0.5], "result.loss": [2, 2]}
 
 
 def test_a_sweep_is_named_by_a_part_of_its_directory(app: App) -> None:

@@ -16,6 +16,7 @@ from .. import _records as records
 from .._files import foreign_owner
 from .._table import UNDER_WAY
 from ..checkpoints import NAME
+from . import completion
 from .ls import below
 from .sweeps import JSON, YES, agreed, as_json, known, named
 
@@ -41,7 +42,10 @@ SAYS = {
 def clean(
     sweeps: Annotated[
         list[str] | None,
-        typer.Argument(help="Sweeps, or folders of sweeps; by default all of yours."),
+        typer.Argument(
+            help="Sweeps, or folders of sweeps; by default all of yours.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     what: Annotated[
         list[What] | None, typer.Option("--only", help="Only this; it may be said several times.")

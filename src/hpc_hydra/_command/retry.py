@@ -9,6 +9,7 @@ import typer
 
 from .. import _records as records
 from .._table import UNDER_WAY, counts
+from . import completion
 from .recorded import Command, directory_override
 from .sweeps import RUNS, YES, agreed, fail, listed, named, run_of
 
@@ -19,6 +20,7 @@ def retry(
         typer.Argument(
             metavar="SWEEP|NAME=VALUE",
             help="The sweep, and overrides to change: a parameter that all runs have alike, or hydra.*.",
+            autocompletion=completion.sweeps,
         ),
     ] = None,
     run: Annotated[list[int] | None, RUNS] = None,

@@ -10,18 +10,25 @@ from typing import Any, NoReturn
 import typer
 
 from .. import _records as records
+from . import completion
 
 SWEEP = typer.Argument(
     metavar="SWEEP",
     help="Its directory, or a part of it that is unique; by default your newest sweep.",
     show_default=False,
+    autocompletion=completion.sweeps,
 )
 JSON = typer.Option("--json", help="For programs.")
 YES = typer.Option("--yes", "-y", help="Do it without asking.")
 RUN = typer.Argument(
-    metavar="[SWEEP] RUN", help="The number of a run, after its sweep if that is not your newest."
+    metavar="[SWEEP] RUN",
+    help="The number of a run, after its sweep if that is not your newest.",
+    autocompletion=completion.sweep_and_run,
 )
-RUNS = typer.Option("--run", metavar="N", help="Only this run; several: --run 3 --run 5.")
+RUNS = typer.Option(
+    "--run", metavar="N", help="Only this run; several: --run 3 --run 5.",
+    autocompletion=completion.runs,
+)  # fmt: skip
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

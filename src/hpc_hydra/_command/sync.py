@@ -18,6 +18,7 @@ import typer
 
 from .. import _records as records
 from .._table import UNDER_WAY
+from . import completion
 from .sweeps import fail, folder_of, named
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
@@ -27,7 +28,11 @@ SET_ASIDE = "wandb/incomplete"
 
 def sync(
     sweeps: Annotated[
-        list[str] | None, typer.Argument(help="Several are possible; by default your newest one.")
+        list[str] | None,
+        typer.Argument(
+            help="Several are possible; by default your newest one.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
 ) -> None:
     """Send W&B what was written offline.
