@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._metrics import read_metrics
+from ._records import ENDED_EARLY
 from ._results import Run, Table, Value, is_number, mean_and_spread, shown, table_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#00
 DASHES = ("-", "--", ":", "-.")
 MANY = 12  # labels of a legend
 FEW = 8
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "TIMEOUT")
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
 
 Group = tuple[Value, ...]

@@ -12,7 +12,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -27,6 +27,9 @@ RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
 CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
+# What Slurm adds to that; one that is STOPPED is to go on.
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
+UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 #: In a job: which submission its runs belong to, and which code they run.
 origin: dict[str, Any] | None = None
@@ -174,13 +177,26 @@ def _remember(directory: Path) -> None:
             file.write(f"{directory}\n")
 
 
+def known_sweeps() -> Iterator[Path]:
+    """The user's that are still there, the newest first."""
+    try:
+        lines = index().read_text().splitlines()
+    except (OSError, RuntimeError):
+        return
+    for directory in dict.fromkeys(map(Path, reversed(lines))):
+        if (directory / SWEEP).exists():
+            yield directory
+
+
 def newest_sweep() -> Path | None:
     """The one that the user submitted last, of those that are still there."""
-    try:
-        directories = [Path(line) for line in index().read_text().splitlines()]
-    except (OSError, RuntimeError):
-        return None
-    return next((each for each in reversed(directories) if (each / SWEEP).exists()), None)
+    return next(known_sweeps(), None)
+
+
+def folder_of(directory: Path, number: int | str) -> Path:
+    """That of a run of the sweep in ``directory``; of one alone, the same."""
+    folder = directory / str(number)
+    return folder if folder.is_dir() or (directory / SWEEP).exists() else directory
 
 
 def record_end(

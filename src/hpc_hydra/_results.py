@@ -144,8 +144,7 @@ class Run:
     @property
     def directory(self) -> Path:
         """Its own below that of the sweep, or the same if it is a single run."""
-        own = self.sweep / str(self.number)
-        return own if own.exists() else self.sweep
+        return records.folder_of(self.sweep, self.number)
 
     @property
     def duration_s(self) -> float | None:
@@ -255,7 +254,7 @@ def parameters_of(overrides: Iterable[str]) -> Row:
     """What a run's overrides set, without Hydra's own and the preset."""
     found: Row = {}
     for override in overrides:
-        if override.startswith(("hydra.", "hydra/", "+setup=")):
+        if records.hydras_own(override):
             continue
         name, _, value = override.partition("=")
         if name.startswith("~"):

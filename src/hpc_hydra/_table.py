@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import hydras_own, newest_sweep, running_s, states
+from ._records import ENDED_EARLY, UNDER_WAY, hydras_own, newest_sweep, running_s, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,8 +22,6 @@ COLORS = {
     "REQUEUED": "yellow", "RUNNING": "cyan", "STOPPED": "yellow", "SUSPENDED": "yellow",
     "TIMEOUT": "red",
 }  # fmt: skip
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
-UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 
 def console() -> Console:

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
-from .._table import UNDER_WAY
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -45,7 +44,7 @@ def cancel(
         run_of(directory, str(number))
     going = [
         each for each in records.states(directory)
-        if each["state"] in UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
+        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
     ]  # fmt: skip
     chosen = [each for each in going if not run or each["number"] in run]
     if not chosen:

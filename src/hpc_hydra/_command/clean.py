@@ -14,11 +14,10 @@ import typer
 
 from .. import _records as records
 from .._files import foreign_owner
-from .._table import UNDER_WAY
 from ..checkpoints import NAME
 from . import completion
 from .ls import below
-from .sweeps import JSON, YES, agreed, as_json, known, named
+from .sweeps import JSON, YES, agreed, as_json, named
 
 # What the library and Hydra put into a sweep's directory, beside the runs.
 OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
@@ -97,7 +96,7 @@ def clean(
 
 def _meant(names: Sequence[str]) -> Iterable[Path]:
     if not names:
-        return known()
+        return records.known_sweeps()
     folders = (Path(name).expanduser().absolute() for name in names)
     return [
         sweep
@@ -108,7 +107,7 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
 
 
 def _over(runs: Iterable[dict[str, Any]]) -> bool:
-    return not any(run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED") for run in runs)
+    return not any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
 
 
 def _ended(sweep: Path, runs: Iterable[dict[str, Any]]) -> datetime:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY
 from .sweeps import RUN, fail, run_named, run_of
 
 # What a job prints itself: its supervisor, which says when a run begins or stops, and Slurm's commands.
@@ -79,7 +78,7 @@ def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> It
         # Known before the file is read: then all is read that the run has printed.
         if not over and time.monotonic() > asked + ASK_EVERY_S:
             asked, state = time.monotonic(), run_of(directory, str(run["number"]))["state"]
-            over = state not in UNDER_WAY
+            over = state not in records.UNDER_WAY
         elif not over:
             record = records.read(directory / str(run["number"]) / records.RUN)
             over = record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED

@@ -18,7 +18,7 @@ from .. import _squeue as squeue
 from .._results import flat, is_number
 from .._table import console, counts, short
 from .recorded import place_of_app
-from .sweeps import JSON, as_json, fail, known
+from .sweeps import JSON, as_json, fail
 
 
 def ls(
@@ -37,7 +37,7 @@ def ls(
     hpc ls --json | jq -r '.[0].directory'
     """
     if directory is None:
-        sweeps = known()
+        sweeps = list(records.known_sweeps())
     elif directory.is_dir():
         sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
     else:
@@ -47,8 +47,8 @@ def ls(
     for sweep in sweeps[:rows]:
         record = records.read(sweep / records.SWEEP)
         if queue is None and record["cluster"] == "slurm":
-            queue = squeue.jobs() or {}
-        runs = records.states(sweep, queue or None)
+            queue = squeue.jobs()
+        runs = records.states(sweep, queue)
         found.append(_summary(sweep, record, runs))
     if json:
         as_json(found)

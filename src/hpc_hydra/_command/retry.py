@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY, counts
+from .._table import counts
 from . import completion
 from .recorded import Command, directory_override
 from .sweeps import RUNS, YES, agreed, fail, listed, named, run_of
@@ -52,9 +52,10 @@ def retry(
         fail("Other values are for all runs of a sweep: leave out --run, or make a new sweep.")
     for number in run or []:
         run_of(directory, str(number))
-    runs = [each for each in records.states(directory) if not run or each["number"] in run]
+    states = records.states(directory)
+    runs = [each for each in states if not run or each["number"] in run]
     # A run that is over waits for the others of its job before it is submitted again.
-    busy = {each["job_id"] for each in records.states(directory) if each["state"] in UNDER_WAY}
+    busy = {each["job_id"] for each in states if each["state"] in records.UNDER_WAY}
     under_way = [each["number"] for each in runs if each["job_id"] in busy]
     todo = [
         each["number"] for each in runs

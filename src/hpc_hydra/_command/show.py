@@ -12,7 +12,7 @@ import typer  # noqa: F401 - of the annotations
 from .. import _metrics as metrics
 from .. import _records as records
 from .._metrics import newest_step
-from .sweeps import JSON, RUN, as_json, folder_of, run_named
+from .sweeps import JSON, RUN, as_json, run_named
 
 
 def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) -> None:
@@ -33,7 +33,7 @@ def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) 
 
 
 def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
-    folder = folder_of(directory, run)
+    folder = records.folder_of(directory, run["number"])
     submissions = records.read(directory / records.SWEEP).get("submissions", [])
     numbered = {each["submission"]: each for each in submissions}
     submission = numbered.get(run.get("submission"), {})

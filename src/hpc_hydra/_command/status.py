@@ -66,7 +66,7 @@ def _watch(directory: Path, rows: int) -> None:
     with Live(console=where, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             runs = records.states(directory)
-            if not any(run["state"] in _table.UNDER_WAY for run in runs):
+            if not any(run["state"] in records.UNDER_WAY for run in runs):
                 break
             if where.is_terminal:
                 live.update(Group(*_table.table(directory, runs, rows)), refresh=True)

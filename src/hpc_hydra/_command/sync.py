@@ -17,9 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY
 from . import completion
-from .sweeps import fail, folder_of, named
+from .sweeps import fail, named
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
 RUN_TIMEOUT_S = 300
@@ -49,11 +48,11 @@ def sync(
     todo, skipped = [], 0
     for sweep in [*map(named, sweeps or [])] or [named(None)]:
         for run in records.states(sweep):
-            folder = folder_of(sweep, run)
+            folder = records.folder_of(sweep, run["number"])
             segments = [*folder.glob("wandb/offline-run-*")]
             if all(map(_is_sent, segments)) and (segments or not (folder / SET_ASIDE).exists()):
                 continue
-            if run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED"):
+            if run["state"] in (*records.UNDER_WAY, "STOPPED"):
                 skipped += 1
             else:
                 todo.append((f"{sweep.name} run {run['number']}", folder))

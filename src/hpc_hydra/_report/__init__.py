@@ -45,7 +45,6 @@ WIDE = 100  # as much as the highest value of a logarithmic axis is above the lo
 MANY, TICK = 50, 24  # ticks of text, and characters of one
 LOGS = 50  # of failed runs, of which the end is shown
 LOG_BYTES = 6000
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
 
 
 def report(runs: Sequence[Run], diff: bool = True) -> str:
@@ -162,7 +161,7 @@ def _cell(name: str, value: Value) -> str:
 
 
 def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
-    early = [run for run in runs if run.record["state"] in ENDED_EARLY]
+    early = [run for run in runs if run.record["state"] in records.ENDED_EARLY]
     parts = []
     for run in early[:LOGS]:
         error = (run.record.get("error") or "").strip()
