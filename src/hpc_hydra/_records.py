@@ -201,13 +201,14 @@ def folder_of(directory: Path, number: int | str) -> Path:
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    used: Mapping[str, float] | None = None, **more: Any,
+    used: Mapping[str, float] | None = None, durable: bool = True, **more: Any,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
         used: by its last attempt, of resources.
+        durable: even if the machine dies a moment later.
         more: to be recorded with it.
     """
     state = state or state_of(reason)
@@ -220,7 +221,8 @@ def record_end(
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
     end_attempt(record, state, used or {})
     directory.mkdir(parents=True, exist_ok=True)
-    write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+    ended = {**record, **(origin or {}), **end, "result": None, "error": reason}
+    write(directory / RUN, ended, durable)
 
 
 def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
@@ -228,6 +230,16 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
     attempts: list[dict[str, Any]] = record.get("attempts", [])
     if attempts and "end" not in attempts[-1]:
         attempts[-1] |= {"state": state, "end": now(), **used}
+
+
+def early_end(record: Mapping[str, Any]) -> str:
+    """``failed: ValueError: …`` of a run that ended before its time, with the last line of its error; blank of
+    any other."""
+    if record["state"] not in ENDED_EARLY:
+        return ""
+    return (
+        f"{record['state'].lower()}: {(record.get('error') or '').strip().rpartition(chr(10))[2]}"
+    )
 
 
 def running_s(record: Mapping[str, Any]) -> float | None:
@@ -262,7 +274,8 @@ def reopen(directory: Path) -> None:
         kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
         was = {"before": [*record.get("before", []), kept]}
         new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
-        write(directory / RUN, {**record, **new, **was})
+        # There may be thousands, and each writes its own when it begins.
+        write(directory / RUN, {**record, **new, **was}, durable=False)
 
 
 def explain(directory: Path, end: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import ENDED_EARLY, UNDER_WAY, hydras_own, newest_sweep, running_s, states
+from ._records import UNDER_WAY, early_end, hydras_own, newest_sweep, running_s, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -46,7 +46,7 @@ def print_table(directory: Path, rows: int = 100) -> None:
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):
             commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
-        if any(run["state"] in ENDED_EARLY for run in runs):
+        if any(map(early_end, runs)):
             commands.append(f"hpc retry{name}")
         print("next:", "\n      ".join(commands))
 
@@ -84,16 +84,15 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         for row in cells:
             shown.add_row(*(row[column] for column in kept))
         parts.append(shown)
-    alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        if run["state"] in ENDED_EARLY:
-            last_line = (run.get("error") or "").strip().rpartition("\n")[2]
-            alike.setdefault((run["state"].lower(), last_line), []).append(run)
-    for (state, last_line), (run, *others) in list(alike.items())[:rows]:
+        if end := early_end(run):
+            alike.setdefault(end, []).append(run)
+    for end, (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
         log_text = f"log: {log_file}" if log_file.exists() else "no log"
         more = f" and {len(others)} more" if others else ""
-        parts.append(Text(f"run {run['number']}{more} {state}: {last_line}"))
+        parts.append(Text(f"run {run['number']}{more} {end}"))
         line = " ".join([*own[str(run["number"])], log_text])
         parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:

@@ -67,6 +67,8 @@ def test_more_of_the_same(zen_app: App) -> None:
         {name: before[name] for name in ("overrides", "state", "result", "end")}
     ]  # fmt: skip
     assert run["result"] > before["result"]
+    told = "\nbefore      overrides lr=0.2 steps=2 +setup=local model=logistic, state COMPLETED, result "
+    assert told in hpc("show", "1").stdout
     sweep = record(zen_app.sweep)
     assert ["steps=4" in each["overrides"] for each in sweep["submissions"]] == [False, True]
     # The command of now, without what was of that submission only.

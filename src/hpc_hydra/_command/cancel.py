@@ -63,9 +63,11 @@ def cancel(
         with suppress(ProcessLookupError):
             os.kill(int(job), signal.SIGTERM)  # submitit passes it on
     for each in chosen:
-        if each["state"] in WAIT:  # nobody else would record it
-            folder = directory / str(each["number"])
-            records.record_end(folder, each["overrides"], each["job_id"], records.CANCELLED)
+        if each["state"] in WAIT:  # nobody else would record it; there may be thousands
+            records.record_end(
+                directory / str(each["number"]), each["overrides"], each["job_id"],
+                records.CANCELLED, durable=False,
+            )  # fmt: skip
     _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
     print(
         f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"

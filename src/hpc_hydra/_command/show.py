@@ -65,17 +65,12 @@ def _print(known: Mapping[str, Any]) -> None:
             continue
         if name in ("attempts", "before"):
             value = f"\n{'':<12}".join(_line(each) for each in value)
-        elif name == "overrides":
-            value = shlex.join(value)
-        elif isinstance(value, Mapping):
-            value = _line(value)
-        print(f"{name.replace('_', ' '):<11} {value}")
+        print(f"{name.replace('_', ' '):<11} {_line(value)}")
     for name, text in long.items():
         print(f"\n{name}:\n{text.strip()}")
 
 
-def _line(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {_line(value) if isinstance(value, Mapping) else value}"
-        for name, value in values.items()
-    )
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
+    return shlex.join(value) if isinstance(value, list) else str(value)

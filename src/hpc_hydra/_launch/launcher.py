@@ -185,6 +185,7 @@ class Launcher(stock.BaseSubmititLauncher):
         results = any(
             name.startswith("run_") for name in there
         )  # perhaps of a sweep without a record
+        superseded: set[str] = set()
         for run in left:
             directory = self.directory / str(run.number)
             if redo and directory.exists():
@@ -197,8 +198,9 @@ class Launcher(stock.BaseSubmititLauncher):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
             # Slurm may have lost a node on which the job goes on, and another command may wait for it.
-            if run.job_id:
+            if run.job_id and run.job_id not in superseded:
                 (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
+                superseded.add(run.job_id)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
