@@ -147,6 +147,8 @@ def test_a_sweep_is_cancelled(zen_app: App) -> None:
     until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
     asked = hpc("cancel")
     assert asked.returncode == 2 and "Cancel runs 0, 1 of" in asked.stderr
+    refused = hpc("retry", "steps=9", "--yes")
+    assert refused.stderr.startswith("Under way with the values of before: runs 0, 1. ")
     assert hpc("cancel", "--yes").returncode == 0
     assert zen_app.ended(sweeping).returncode == 1
     states = [record(zen_app.sweep / number)["state"] for number in "01"]

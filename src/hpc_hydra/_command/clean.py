@@ -80,7 +80,7 @@ def clean(
             for kind, rows in found.items() for sweep, _, size in rows
         ])  # fmt: skip
     else:
-        _print(found)
+        _print(found, older_than)
     total = sum(size for rows in found.values() for _, _, size in rows)
     if not any(found.values()) or (json and not yes):
         return
@@ -156,9 +156,9 @@ def _delete(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _print(found: dict[What, list[tuple[Path, list[Path], int]]]) -> None:
+def _print(found: dict[What, list[tuple[Path, list[Path], int]]], older_than: int) -> None:
     if not any(found.values()):
-        print("Nothing to clean. Of younger sweeps: --older-than 0")
+        print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
     for kind, rows in found.items():
         if rows:
             print(f"{_human(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")

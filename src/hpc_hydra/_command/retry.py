@@ -65,7 +65,7 @@ def retry(
     ]  # fmt: skip
     if changed and under_way:
         fail(
-            f"runs {listed(under_way)} are under way with the values of before: wait, or hpc cancel.",
+            f"Under way with the values of before: {listed(under_way)}. Wait, or hpc cancel.",
             1,
         )
     print(f"{directory}: {counts(runs)}")

@@ -174,12 +174,10 @@ class Launcher(stock.BaseSubmititLauncher):
             under_way = self._under_way()
             if redo or changed:
                 under_way &= self._unfinished(runs)
-            if busy := [
-                run.number for run in left if run.job_id in under_way and run.number in changed
-            ]:
+            if busy := sum(run.job_id in under_way and run.number in changed for run in left):
                 raise LauncherError(
-                    f"runs {', '.join(map(str, busy))} are under way with the values of before: wait for "
-                    f"them, or hpc cancel {shlex.quote(str(self.directory))}"
+                    f"{busy} runs are under way with the values of before: wait for them, or "
+                    f"hpc cancel {shlex.quote(str(self.directory))}"
                 )
             left = [run for run in left if run.job_id not in under_way]
         results = any(
