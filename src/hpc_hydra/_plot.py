@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._metrics import read_metrics
+from ._records import ENDED_EARLY
 from ._results import Run, Table, Value, is_number, mean_and_spread, shown, table_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#00
 DASHES = ("-", "--", ":", "-.")
 MANY = 12  # labels of a legend
 FEW = 8
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "TIMEOUT")
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
 
 Group = tuple[Value, ...]
@@ -40,7 +40,8 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     names = sorted({name for steps in series.values() for each in steps.values() for name in each})
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
-        raise ValueError(f"--metric={metric}: there is {', '.join(names) or 'none in these runs'}")
+        known = f"--metric is one of {', '.join(names)}" if names else "these runs have no metrics"
+        raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
     each_alone = not by and len(whole) > FEW
     if not by and not each_alone:
         by = table.parameters

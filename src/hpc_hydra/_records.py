@@ -12,7 +12,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -27,6 +27,9 @@ RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
 CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
+# What Slurm adds to that; one that is STOPPED is to go on.
+ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
+UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 #: In a job: which submission its runs belong to, and which code they run.
 origin: dict[str, Any] | None = None
@@ -174,24 +177,38 @@ def _remember(directory: Path) -> None:
             file.write(f"{directory}\n")
 
 
+def known_sweeps() -> Iterator[Path]:
+    """The user's that are still there, the newest first."""
+    try:
+        lines = index().read_text().splitlines()
+    except (OSError, RuntimeError):
+        return
+    for directory in dict.fromkeys(map(Path, reversed(lines))):
+        if (directory / SWEEP).exists():
+            yield directory
+
+
 def newest_sweep() -> Path | None:
     """The one that the user submitted last, of those that are still there."""
-    try:
-        directories = [Path(line) for line in index().read_text().splitlines()]
-    except (OSError, RuntimeError):
-        return None
-    return next((each for each in reversed(directories) if (each / SWEEP).exists()), None)
+    return next(known_sweeps(), None)
+
+
+def folder_of(directory: Path, number: int | str) -> Path:
+    """That of a run of the sweep in ``directory``; of one alone, the same."""
+    folder = directory / str(number)
+    return folder if folder.is_dir() or (directory / SWEEP).exists() else directory
 
 
 def record_end(
     directory: Path, overrides: Sequence[str], job_id: str, reason: str, state: str = "",
-    used: Mapping[str, float] | None = None, **more: Any,
+    used: Mapping[str, float] | None = None, durable: bool = True, **more: Any,
 ) -> None:  # fmt: skip
     """Note in `run.json` why a run ended that could not do so itself, in the ``state`` that follows from
     the reason. What is known of its end already stays, but what a signal stopped may have ended since.
 
     Args:
         used: by its last attempt, of resources.
+        durable: even if the machine dies a moment later.
         more: to be recorded with it.
     """
     state = state or state_of(reason)
@@ -204,7 +221,8 @@ def record_end(
     end = {"overrides": list(overrides), "job_id": job_id, "state": state, "end": now(), **more}
     end_attempt(record, state, used or {})
     directory.mkdir(parents=True, exist_ok=True)
-    write(directory / RUN, {**record, **(origin or {}), **end, "result": None, "error": reason})
+    ended = {**record, **(origin or {}), **end, "result": None, "error": reason}
+    write(directory / RUN, ended, durable)
 
 
 def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:
@@ -212,6 +230,32 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
     attempts: list[dict[str, Any]] = record.get("attempts", [])
     if attempts and "end" not in attempts[-1]:
         attempts[-1] |= {"state": state, "end": now(), **used}
+
+
+def early_end(record: Mapping[str, Any]) -> str:
+    """``failed: ValueError: …`` of a run that ended before its time, with the last line of its error; blank of
+    any other."""
+    if record["state"] not in ENDED_EARLY:
+        return ""
+    return (
+        f"{record['state'].lower()}: {(record.get('error') or '').strip().rpartition(chr(10))[2]}"
+    )
+
+
+def running_s(record: Mapping[str, Any]) -> float | None:
+    """Seconds that a run ran, without the time between its attempts, until now if it still does; None if
+    that is not known."""
+    found = []
+    attempts = record.get("attempts") or [record]
+    for each in attempts:
+        goes_on = each is attempts[-1] and record.get("state") in ("RUNNING", "SUSPENDED")
+        end = now() if goes_on else each.get("end")
+        if "wall_s" in each:
+            found.append(float(each["wall_s"]))
+        elif end and each.get("start"):
+            begun = datetime.fromisoformat(each["start"])
+            found.append((datetime.fromisoformat(end) - begun).total_seconds())
+    return sum(found) if found else None
 
 
 def has_ended(directory: Path, job_id: str | None) -> bool:
@@ -230,7 +274,8 @@ def reopen(directory: Path) -> None:
         kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
         was = {"before": [*record.get("before", []), kept]}
         new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
-        write(directory / RUN, {**record, **new, **was})
+        # There may be thousands, and each writes its own when it begins.
+        write(directory / RUN, {**record, **new, **was}, durable=False)
 
 
 def explain(directory: Path, end: str) -> None:

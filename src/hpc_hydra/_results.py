@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -145,24 +144,17 @@ class Run:
     @property
     def directory(self) -> Path:
         """Its own below that of the sweep, or the same if it is a single run."""
-        own = self.sweep / str(self.number)
-        return own if own.exists() else self.sweep
+        return records.folder_of(self.sweep, self.number)
 
     @property
     def duration_s(self) -> float | None:
-        """In the jobs, without the time between them; of one under way, since it began."""
-        attempts = [each["wall_s"] for each in self.record.get("attempts", []) if "wall_s" in each]
-        if attempts and self.record["state"] != "RUNNING":
-            return float(sum(attempts))
-        if not (start := self.record.get("start")):
-            return None
-        end = self.record.get("end") or records.now()
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+        """In the jobs, without the time between them; of one under way, until now."""
+        return records.running_s(self.record)
 
     @property
     def result(self) -> Row:
         """What the task returned as columns: `result`, or one for each name in a dict of numbers."""
-        return dict(_flat("result", self.record.get("result")))
+        return dict(flat("result", self.record.get("result")))
 
 
 def runs_of(*sweeps: str | Path) -> list[Run]:
@@ -262,7 +254,7 @@ def parameters_of(overrides: Iterable[str]) -> Row:
     """What a run's overrides set, without Hydra's own and the preset."""
     found: Row = {}
     for override in overrides:
-        if override.startswith(("hydra.", "hydra/", "+setup=")):
+        if records.hydras_own(override):
             continue
         name, _, value = override.partition("=")
         if name.startswith("~"):
@@ -346,13 +338,14 @@ def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence
     return found
 
 
-def _flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:
+def flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:
+    """The columns of a ``result``: one of this ``name``, or one for each value of a dict or a list."""
     if isinstance(result, dict):
         for key, value in result.items():
-            yield from _flat(f"{name}.{key}", value)
+            yield from flat(f"{name}.{key}", value)
     elif isinstance(result, list):
         for place, value in enumerate(result):
-            yield from _flat(f"{name}.{place}", value)
+            yield from flat(f"{name}.{place}", value)
     elif result is not None:
         yield name, result
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import hydras_own, newest_sweep, states
+from ._records import UNDER_WAY, early_end, hydras_own, newest_sweep, running_s, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,8 +22,6 @@ COLORS = {
     "REQUEUED": "yellow", "RUNNING": "cyan", "STOPPED": "yellow", "SUSPENDED": "yellow",
     "TIMEOUT": "red",
 }  # fmt: skip
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
-UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
 
 
 def console() -> Console:
@@ -48,7 +46,7 @@ def print_table(directory: Path, rows: int = 100) -> None:
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):
             commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
-        if any(run["state"] in ENDED_EARLY for run in runs):
+        if any(map(early_end, runs)):
             commands.append(f"hpc retry{name}")
         print("next:", "\n      ".join(commands))
 
@@ -69,11 +67,11 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     cells: list[list[Text]] = []
     for run in listed[:rows]:
         step = metrics.newest_step(directory / str(run["number"]))
-        elapsed = elapsed_s(run)
+        elapsed = running_s(run)
         texts = (
             str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
             _waits_for(run), "" if step is None else str(step),
-            "" if elapsed is None else str(timedelta(seconds=elapsed)), run.get("host") or "",
+            "" if elapsed is None else str(timedelta(seconds=round(elapsed))), run.get("host") or "",
             str(run.get("restarts") or ""), short(run.get("result")),
         )  # fmt: skip
         cells.append([Text(text) for text in texts])
@@ -86,11 +84,15 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         for row in cells:
             shown.add_row(*(row[column] for column in kept))
         parts.append(shown)
-    for run in [run for run in runs if run["state"] in ENDED_EARLY][:rows]:
-        last_line = (run.get("error") or "").strip().rpartition("\n")[2]
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        if end := early_end(run):
+            alike.setdefault(end, []).append(run)
+    for end, (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
         log_text = f"log: {log_file}" if log_file.exists() else "no log"
-        parts.append(Text(f"run {run['number']} {run['state'].lower()}: {last_line}"))
+        more = f" and {len(others)} more" if others else ""
+        parts.append(Text(f"run {run['number']}{more} {end}"))
         line = " ".join([*own[str(run["number"])], log_text])
         parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:
@@ -121,16 +123,6 @@ def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[
     return common, {
         number: [each for each in own if each not in known] for number, own in overrides.items()
     }
-
-
-def elapsed_s(run: Mapping[str, Any]) -> int | None:
-    """Seconds from a run's first start to its end, or until now; None before it has begun."""
-    with suppress(KeyError, TypeError, ValueError):
-        begin = datetime.fromisoformat(run["start"])
-        end = run.get("end") if run["state"] not in UNDER_WAY else None
-        until = datetime.fromisoformat(end) if end else datetime.now().astimezone()
-        return max(int((until - begin).total_seconds()), 0)
-    return None
 
 
 def short(result: Any) -> str:

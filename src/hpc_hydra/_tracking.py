@@ -227,9 +227,11 @@ def segments_to_send(directory: Path) -> list[Path]:
         whole = json.loads((folder / STATE).read_text())["segments"]
     except (OSError, ValueError, KeyError):
         whole = []
-    unsent = [each for each in sorted(folder.glob("offline-run-*")) if _sent(each) is None]
+    segments = sorted(folder.glob("offline-run-*"))
+    unsent = [each for each in segments if _sent(each) is None]
+    incomplete = any(each.name not in whole for each in unsent) or not segments
     configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
-    if any(each.name not in whole for each in unsent) and all(path.exists() for path in configs):
+    if incomplete and all(path.exists() for path in configs):
         _write_again(directory, OmegaConf.unsafe_merge(*map(OmegaConf.load, configs)))
         unsent = [each for each in sorted(folder.glob("offline-run-*")) if _sent(each) is None]
     return unsent

@@ -52,3 +52,4 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }  # fmt: skip
     assert record(zen_app.sweep / "0")["state"] == "COMPLETED"
     assert (zen_app.sweep / "source").exists() and (waiting / records.SWEEP).exists()
+    assert hpc("clean", "--older-than=0", PATH="/nowhere").stdout == "Nothing to clean.\n"

@@ -1,6 +1,7 @@
 """`hpc ls`, `status`, `logs` and `show`, on the records of a sweep in which a run fails."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from hpc_hydra import _records as records
 
 from .conftest import copied
 from .hpc_command import hpc
+from .sweeps import made
 from .using import ONE_PROCESS, App
 
 
@@ -48,6 +50,18 @@ def test_sweeps_are_listed_the_newest_first(app: App) -> None:
     assert all(each["app"] == "zen_app" for each in found)
 
 
+def test_the_range_of_results_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of each number, if the task returns several; which end is the better one is not known."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    runs = ["lr=1", "lr=2", "lr=3"]
+    made(tmp_path / "one", runs, [0.75, 0.5, ValueError("bad")])
+    made(tmp_path / "two", runs, [{"acc": 0.5, "by": "x", "loss": 2}, {"acc": 0.25}, math.nan])
+    two, one = (line for line in hpc().stdout.splitlines() if "completed" in line)
+    assert " 0.5 to 0.75 " in one and " acc 0.25 to 0.5, loss 2 " in two
+    told = json.loads(hpc("ls", "--json").stdout)
+    assert told[0]["results"] == {"result.acc": [0.25, 0.5], "result.loss": [2, 2]}
+
+
 def test_a_sweep_is_named_by_a_part_of_its_directory(app: App) -> None:
     assert "1 runs: 1 completed" in hpc("status").stdout
     assert "1 runs: 1 completed" in hpc("status", "fig1").stdout
@@ -77,10 +91,25 @@ def test_the_table_of_a_sweep(app: App) -> None:
     assert watched.stdout == output
 
 
+def test_runs_that_failed_alike_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep may have hundreds of them."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    results = [ValueError("negative"), 0.5, ValueError("negative"), ValueError("zero")]
+    sweep = made(tmp_path / "sweep", [f"lr={number}" for number in range(4)], results)
+    told = hpc("status", sweep).stdout
+    assert re.findall(r"^run .*\n    .*$", told, re.MULTILINE) == [
+        f"run 0 and 1 more failed: ValueError('negative')\n    lr=0 log: {sweep}/jobs/7_0.out",
+        f"run 3 failed: ValueError('zero')\n    lr=3 log: {sweep}/jobs/7_3.out",
+    ]
+
+
 def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     output = hpc("logs", app.sweep, "2").stdout
     assert re.search(r"^job\| hpc-hydra: run 2 begins on \S+, 20\d\d-", output, re.MULTILINE)
     assert re.search("^ValueError: lr=-1.0 is negative$", output, re.MULTILINE)
+    assert "run 0 begins" not in output  # in the same job
     assert hpc("logs", app.sweep / "2", "--follow").stdout == output
     alone = hpc("logs", "fig1", "0").stdout.splitlines()
     assert alone[0].startswith("job| hpc-hydra: run 0 begins")

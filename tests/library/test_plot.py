@@ -31,7 +31,7 @@ def test_learning_curves_are_means_of_what_did_not_fail(runs: list[Run]) -> None
     assert len(figure.axes[0].collections) == 2  # the spreads
     assert figure.axes[0].get_title("left").endswith("over opt, seed; 7 runs")
     assert len(learning_curves(runs, "loss").axes[0].lines) == 7
-    with pytest.raises(ValueError, match="--metric=: there is acc, loss"):
+    with pytest.raises(ValueError, match="--metric is one of acc, loss"):
         learning_curves(runs)
     with pytest.raises(ValueError, match="momentum is none of what varies: lr, opt, seed"):
         learning_curves(runs, "loss", ["momentum"])

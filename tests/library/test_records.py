@@ -210,3 +210,15 @@ def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
         tmp_path / "0" / records.RUN, {"state": "FAILED", "job_id": "7_0", "error": "memory"}
     )
     assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]
+
+
+def test_a_run_ran_as_long_as_its_attempts() -> None:
+    """Neither while it waited between two of them, nor before one that was cancelled in the queue."""
+    first = {"start": "2026-01-31T10:00:00+00:00", "wall_s": 4.6}
+    second = {"start": "2026-01-31T11:00:00+00:00"}
+    whole = {"start": first["start"], "end": "2026-01-31T12:00:00+00:00"}
+    assert records.running_s({**whole, "state": "CANCELLED", "attempts": [first, second]}) == 4.6
+    goes_on = records.running_s({**whole, "state": "RUNNING", "attempts": [first, second]})
+    assert goes_on and goes_on > 3600
+    assert records.running_s({**whole, "state": "COMPLETED"}) == 7200  # as recorded by others
+    assert records.running_s({"state": "PENDING"}) is None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +143,16 @@ def test_a_report_on_several_sweeps_without_metrics(
     hpc("report", *sweeps, "-o", output, "--no-diff")
     assert "+secret" not in output.read_text()
     assert "No such file" in hpc("report", *sweeps, "-o", tmp_path / "none" / "x.html", code=2)
+
+
+def test_runs_that_failed_alike_are_told_once(hpc: Callable[..., str], tmp_path: Path) -> None:
+    results = [ValueError("bad"), ValueError("worse"), ValueError("bad")]
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2", "lr=3"], results)
+    hpc("report", sweep, "-o", tmp_path / "report.html")
+    found = re.findall("<summary>(run .*?)<br>", (tmp_path / "report.html").read_text())
+    assert [unescape(each) for each in found] == [
+        "run 0 and 1 more failed: ValueError('bad')", "run 1 failed: ValueError('worse')"
+    ]  # fmt: skip
 
 
 def test_plotly_is_asked_for_where_it_is_missing(

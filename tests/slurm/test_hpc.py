@@ -64,7 +64,9 @@ def test_a_day(app: Project) -> None:
     cleaned = hpc(app, "clean", "--older-than=0", "--only=checkpoints", "--yes")
     assert cleaned.returncode == 0 and not list(app.path.glob("out/fig1/*/*.ckpt"))
     listed = hpc(app, "ls").stdout
-    assert re.search(r"app\.py +x=1,0 steps=5 pace=0\.2 +2 completed +\S+/out/fig1", listed)
+    assert re.search(
+        r"app\.py +x=1,0 steps=5 pace=0\.2 +2 completed +value 0\.5 to 1 +\S+/out/fig1", listed
+    )
 
 
 def test_cancelling_and_requeueing(app: Project) -> None:

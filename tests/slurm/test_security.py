@@ -107,7 +107,7 @@ def test_overrides_are_data(on_slurm: Project, tmp_path: Path) -> None:
         "hydra.launcher.wait=false",
     )  # fmt: skip
     assert started.returncode == 0, started.stdout + started.stderr
-    again = started.stderr.split("did not complete, with\n    ")[1].split("\nCancel them")[0]
+    again = started.stderr.split("To wait for them again:\n    ")[1]
     pasted = run("bash", "-c", again, cwd=on_slurm.path, **on_slurm.environment())
     assert pasted.returncode == 0, pasted.stdout + pasted.stderr
     assert "0 to submit" in pasted.stdout

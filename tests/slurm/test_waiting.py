@@ -25,13 +25,14 @@ def test_ctrl_c_and_again(traced: Callable[..., Sweep]) -> None:
         output = process.communicate(timeout=30)[0]
     assert process.returncode == 130
     assert "Traceback" not in output
-    look, again, cancel = (
-        shlex.split(line) for line in re.findall(r"^    (.*)$", output, re.MULTILINE)
+    look, cancel, retry, again = (
+        shlex.split(line, comments=True) for line in re.findall(r"^    (.*)$", output, re.MULTILINE)
     )
     job = sweep.job
-    assert cancel == ["scancel", job]
+    assert cancel == ["hpc", "cancel", str(sweep.directory)] and f" scancel {job}\n" in output
     assert "RUNNING" in slurm(sweep.project, "squeue", "--noheader", "--format=%T", f"--jobs={job}")
     assert "RUNNING" in sweep.project.run(*look).stdout
+    assert "are under way" in sweep.project.run(*retry).stdout
 
     second, third = (sweep.project.run(*again) for _ in range(2))
     for done in (second, third):

@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,30 +13,32 @@ from faults import Sweep
 from jobs import slurm, supervisors_of, wait_until
 from library import wandb_file
 from library.wandb_server import Receiver
-from running import Project, disk
+from running import Ended, Project, disk
+
+from hpc_hydra import read_metrics
 
 Traced = Callable[..., Sweep]
 EPOCHS = 24
 
 
-def synced(project: Project, run: Path, home: Path) -> dict[str, list[int]]:
-    """What a server gets from `wandb sync`: the steps of each W&B run, in order of their lines."""
+@contextmanager
+def server(project: Project, home: Path) -> Iterator[Callable[[Path], Ended]]:
+    """Like W&B's, for a new user: sends a sweep there with `hpc sync`."""
     Receiver.received = {}
     with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            done = project.run(
-                "wandb", "sync", "--yes", *run.glob("wandb/offline-run-*"), HOME=str(home), WANDB_DIR=str(home),
-                WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}", WANDB_API_KEY="0" * 40,
-            )  # fmt: skip
-        finally:
-            server.shutdown()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "ERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
-    return {
-        name: [lines[number] for number in sorted(lines)]
-        for name, lines in Receiver.received.items()
-    }
+        known = {
+            "HOME": str(home), "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}",
+            "WANDB_API_KEY": "0" * 40,
+        }  # fmt: skip
+        yield lambda sweep: project.run("hpc", "sync", sweep, **known)
+        server.shutdown()
+
+
+def received(run: Path) -> list[int]:
+    """The steps that the server has of a run, in the order of their lines."""
+    lines = Receiver.received[(run / "wandb_id").read_text()]
+    return [lines[number] for number in sorted(lines)]
 
 
 def service_of(sweep: Path) -> int:
@@ -83,20 +85,33 @@ def test_the_disk_of_its_files_is_full(traced: Traced) -> None:
     sweep.tell("the disk of W&B's files full", 1)
 
 
-def test_offline_across_two_requeues(traced: Traced, tmp_path: Path) -> None:
+def test_offline_across_two_requeues_and_a_kill(traced: Traced, tmp_path: Path) -> None:
     """One by the warning signal, which ends all of the job's processes that do not handle it, and one
-    by a requeue, whose TERM ends W&B's service at once."""
-    sweep = traced("+setup=hpc_batch", f"epochs={EPOCHS}", pace=0.5, WANDB_MODE="offline")
+    by a requeue, whose TERM ends W&B's service at once. The other run is killed, sent as far as it got, and
+    retried. Each step is sent once."""
+    sweep = traced(
+        "+setup=hpc_batch", "seed=0,1", f"epochs={EPOCHS}", pace=0.5, WANDB_MODE="offline"
+    )
+    first, killed = sweep.directory / "0", sweep.directory / "1"
     with sweep.going_on(step=5) as process:
-        slurm(sweep.project, "scancel", "--signal=USR2", sweep.job)
-        wait_until(lambda: sweep.restarts == [1], process)
+        slurm(sweep.project, "scancel", "--signal=KILL", f"{sweep.job}_1")
+        slurm(sweep.project, "scancel", "--signal=USR2", f"{sweep.job}_0")
+        wait_until(lambda: sweep.restarts[0] == 1, process)
         wait_until(lambda: sweep.has_begun(12, 0), process)
-        slurm(sweep.project, "scontrol", "requeue", sweep.job)
-        wait_until(lambda: sweep.restarts == [2], process)
-        output = process.communicate(timeout=120)[0]
-        assert process.returncode == 0, output
-    run = sweep.directory / "0"
-    (identity,), exits = (wandb_file.read(run)[name] for name in ("ids", "exits"))
-    assert exits[-1] == 0
-    assert synced(sweep.project, run, tmp_path) == {identity: list(range(1, EPOCHS + 1))}
-    sweep.tell("two requeues with W&B offline; then synced as one W&B run", 2)
+        slurm(sweep.project, "scontrol", "requeue", f"{sweep.job}_0")
+        wait_until(lambda: sweep.restarts[0] == 2, process)
+        wait_until(lambda: sweep.states[0] == "COMPLETED", process)
+    identities, exits = (wandb_file.read(first)[name] for name in ("ids", "exits"))
+    assert len(identities) == 1 and exits[-1] == 0
+    with server(sweep.project, tmp_path) as sync:
+        sent = sync(sweep.directory)
+        assert sent.returncode == 0 and sent.stdout == "2 of 2 runs: 2 sent, 0 failed\n", sent
+        assert sent.stderr == ""
+        assert received(first) == list(range(1, EPOCHS + 1))
+        got = received(killed)
+        assert got == list(read_metrics(killed)) and 5 <= len(got) < EPOCHS
+        assert sync(sweep.directory).stdout == "Nothing to send.\n"
+        assert sweep.repeat().returncode == 0
+        assert sync(sweep.directory).stdout == "1 of 1 runs: 1 sent, 0 failed\n"
+        assert received(killed) == list(range(1, EPOCHS + 1))
+    sweep.tell("two requeues with W&B offline; then synced as one W&B run", 2, steps_may_be_lost=1)

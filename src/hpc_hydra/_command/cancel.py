@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
-from .._table import UNDER_WAY
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -45,7 +44,7 @@ def cancel(
         run_of(directory, str(number))
     going = [
         each for each in records.states(directory)
-        if each["state"] in UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
+        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
     ]  # fmt: skip
     chosen = [each for each in going if not run or each["number"] in run]
     if not chosen:
@@ -64,9 +63,11 @@ def cancel(
         with suppress(ProcessLookupError):
             os.kill(int(job), signal.SIGTERM)  # submitit passes it on
     for each in chosen:
-        if each["state"] in WAIT:  # nobody else would record it
-            folder = directory / str(each["number"])
-            records.record_end(folder, each["overrides"], each["job_id"], records.CANCELLED)
+        if each["state"] in WAIT:  # nobody else would record it; there may be thousands
+            records.record_end(
+                directory / str(each["number"]), each["overrides"], each["job_id"],
+                records.CANCELLED, durable=False,
+            )  # fmt: skip
     _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
     print(
         f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"

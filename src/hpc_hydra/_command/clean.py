@@ -14,10 +14,10 @@ import typer
 
 from .. import _records as records
 from .._files import foreign_owner
-from .._table import UNDER_WAY
 from ..checkpoints import NAME
+from . import completion
 from .ls import below
-from .sweeps import JSON, YES, agreed, as_json, known, named
+from .sweeps import JSON, YES, agreed, as_json, named
 
 # What the library and Hydra put into a sweep's directory, beside the runs.
 OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
@@ -41,7 +41,10 @@ SAYS = {
 def clean(
     sweeps: Annotated[
         list[str] | None,
-        typer.Argument(help="Sweeps, or folders of sweeps; by default all of yours."),
+        typer.Argument(
+            help="Sweeps, or folders of sweeps; by default all of yours.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
     what: Annotated[
         list[What] | None, typer.Option("--only", help="Only this; it may be said several times.")
@@ -77,7 +80,7 @@ def clean(
             for kind, rows in found.items() for sweep, _, size in rows
         ])  # fmt: skip
     else:
-        _print(found)
+        _print(found, older_than)
     total = sum(size for rows in found.values() for _, _, size in rows)
     if not any(found.values()) or (json and not yes):
         return
@@ -93,7 +96,7 @@ def clean(
 
 def _meant(names: Sequence[str]) -> Iterable[Path]:
     if not names:
-        return known()
+        return records.known_sweeps()
     folders = (Path(name).expanduser().absolute() for name in names)
     return [
         sweep
@@ -104,7 +107,7 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
 
 
 def _over(runs: Iterable[dict[str, Any]]) -> bool:
-    return not any(run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED") for run in runs)
+    return not any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
 
 
 def _ended(sweep: Path, runs: Iterable[dict[str, Any]]) -> datetime:
@@ -153,9 +156,9 @@ def _delete(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _print(found: dict[What, list[tuple[Path, list[Path], int]]]) -> None:
+def _print(found: dict[What, list[tuple[Path, list[Path], int]]], older_than: int) -> None:
     if not any(found.values()):
-        print("Nothing to clean. Of younger sweeps: --older-than 0")
+        print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
     for kind, rows in found.items():
         if rows:
             print(f"{_human(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")

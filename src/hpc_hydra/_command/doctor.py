@@ -18,7 +18,7 @@ from .. import _records as records
 from . import surroundings
 from .recorded import Command, place_of_app
 from .surroundings import Finding
-from .sweeps import JSON, as_json, known
+from .sweeps import JSON, as_json
 
 TRY_FOR_S = 120
 COLORS = {"ok": "32", "note": "33", "bad": "31"}
@@ -62,7 +62,7 @@ def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
     of_slurm = list(surroundings.slurm())
     yield from of_slurm
     yield from surroundings.room(here, "this folder")
-    newest = next(iter(known()), None)
+    newest = records.newest_sweep()
     if newest and not newest.is_relative_to(here):
         yield from surroundings.room(newest.parent, "where your newest sweep is")
     if not here.is_relative_to(Path.home()):
@@ -89,7 +89,7 @@ def _app(words: Sequence[str]) -> Command | None:
     packages = [path.parent.name for path in here.glob("src/*/__main__.py")]
     if len(packages) == 1:
         return Command(["-m", packages[0]], here, python, {})
-    for sweep in known():
+    for sweep in records.known_sweeps():
         submissions = records.read(sweep / records.SWEEP).get("submissions", [])
         if submissions and submissions[-1].get("cwd") == str(here):
             command = Command.of(sweep, submissions[-1])

@@ -13,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY
 from .sweeps import RUN, fail, run_named, run_of
 
 # What a job prints itself: its supervisor, which says when a run begins or stops, and Slurm's commands.
 BEGINS = re.compile(r"hpc-hydra: run (\d+) begins ")
 STOPS = re.compile(r"hpc-hydra: run (\d+) stopped")
+OF_RUN = re.compile(r"(?:hpc-hydra: )?run (\d+)\b")
 OF_JOB = re.compile(r"(hpc-hydra|srun|slurmstepd|submitit): |not requeued: |run \d+: ")
 LOOK_EVERY_S = 0.5
 ASK_EVERY_S = 10.0
@@ -47,10 +47,13 @@ def logs(
         fail(f"run {run['number']} has no log yet: it is {run['state'].lower()}{waits}{error}.", 1)
     alone = f"_run_{run['number']}_" not in path.name
     if not alone:
-        with suppress(FileNotFoundError):
-            of_job = re.sub(r"_run_\d+_", "_", path.name)
-            for line in path.with_name(of_job).read_text(errors="replace").splitlines():
-                _print(line, of_job=True)
+        for of_rank in sorted(path.parent.glob(f"{run['job_id']}_*_log.out")):
+            if "_run_" in of_rank.name:
+                continue
+            for line in of_rank.read_text(errors="replace").splitlines():
+                about = OF_RUN.match(line)
+                if not about or int(about[1]) == run["number"]:  # the others have logs of their own
+                    _print(line, of_job=True)
     try:
         own = not alone
         for line in _lines(path, directory, run, follow):
@@ -75,7 +78,7 @@ def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> It
         # Known before the file is read: then all is read that the run has printed.
         if not over and time.monotonic() > asked + ASK_EVERY_S:
             asked, state = time.monotonic(), run_of(directory, str(run["number"]))["state"]
-            over = state not in UNDER_WAY
+            over = state not in records.UNDER_WAY
         elif not over:
             record = records.read(directory / str(run["number"]) / records.RUN)
             over = record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED

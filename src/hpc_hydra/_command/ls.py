@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +15,10 @@ import typer
 
 from .. import _records as records
 from .. import _squeue as squeue
+from .._results import flat, is_number
 from .._table import console, counts, short
 from .recorded import place_of_app
-from .sweeps import JSON, as_json, fail, known
+from .sweeps import JSON, as_json, fail
 
 
 def ls(
@@ -34,7 +37,7 @@ def ls(
     hpc ls --json | jq -r '.[0].directory'
     """
     if directory is None:
-        sweeps = known()
+        sweeps = list(records.known_sweeps())
     elif directory.is_dir():
         sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
     else:
@@ -44,8 +47,8 @@ def ls(
     for sweep in sweeps[:rows]:
         record = records.read(sweep / records.SWEEP)
         if queue is None and record["cluster"] == "slurm":
-            queue = squeue.jobs() or {}
-        runs = records.states(sweep, queue or None)
+            queue = squeue.jobs()
+        runs = records.states(sweep, queue)
         found.append(_summary(sweep, record, runs))
     if json:
         as_json(found)
@@ -80,14 +83,18 @@ def _app(command: str) -> str:
 
 def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
     submissions = record.get("submissions") or [{}]
-    results = [run["result"] for run in runs if isinstance(run.get("result"), int | float)]
+    results: dict[str, list[float]] = {}
+    for run in runs:
+        for name, value in flat("result", run.get("result")):
+            if is_number(value) and math.isfinite(value):
+                results.setdefault(name, []).append(value)
     return {
         "start": record["start"],
         "app": _app(submissions[-1].get("command", "")),
         "overrides": records.shown(record["overrides"]),
         "runs": len(runs),
         "states": counts(runs),
-        "results": [min(results), max(results)] if results else None,
+        "results": {name: [min(values), max(values)] for name, values in results.items()},
         "directory": str(sweep),
     }
 
@@ -100,8 +107,9 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
     table = Table("start", "app", "overrides", "runs", "results", "directory", box=box.SIMPLE_HEAD)
     table.columns[-1].overflow = "fold"  # to be copied
     for sweep in sweeps:
-        results = "" if sweep["results"] is None else " to ".join(
-            dict.fromkeys(short(result) for result in sweep["results"])
+        results = ", ".join(
+            " ".join([*name.split(".")[1:], " to ".join(dict.fromkeys(map(short, ends)))])
+            for name, ends in islice(sweep["results"].items(), 2)
         )  # fmt: skip
         start = datetime.fromisoformat(sweep["start"])
         table.add_row(

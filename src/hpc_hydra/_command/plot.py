@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from . import completion
 from .results import runs_named
 from .sweeps import SWEEP, fail
 
@@ -20,14 +21,14 @@ hpc plot --against lr --by model                      the result against a param
 def plot(
     sweeps: Annotated[list[str] | None, SWEEP] = None,
     metric: Annotated[
-        str, typer.Option(metavar="NAME", help="What to show; with --against by default the result.")
+        str, typer.Option(metavar="NAME", help="What to show; with --against by default the result.", autocompletion=completion.metric)
     ] = "",
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="PARAMETER", help="A color for each of its values; mean and standard deviation over the rest."),
+        typer.Option(metavar="PARAMETER", help="A color for each of its values; mean and standard deviation over the rest.", autocompletion=completion.parameters),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="PARAMETER", help="The x axis, instead of steps.")
+        str | None, typer.Option(metavar="PARAMETER", help="The x axis, instead of steps.", autocompletion=completion.parameters)
     ] = None,
     log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic y axis.")] = False,
     output: Annotated[

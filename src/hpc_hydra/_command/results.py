@@ -15,6 +15,7 @@ import typer
 from .. import _results as results_
 from .._advice import used
 from .._results import Row, Table, Value, shown
+from . import completion
 from .sweeps import SWEEP, fail, named
 
 EXAMPLES = """\b
@@ -45,11 +46,11 @@ def results(
     minimize: Annotated[bool, typer.Option("--minimize", help="The lowest is the best.")] = False,
     over: Annotated[
         list[str] | None,
-        typer.Option(metavar="PARAMETER", help="Mean and standard deviation over it, of completed runs."),
+        typer.Option(metavar="PARAMETER", help="Mean and standard deviation over it, of completed runs.", autocompletion=completion.parameters),
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Last and best of these metrics; 'valid_*' and '*' are possible. The default for --csv, --json, and runs without a result: all."),
+        typer.Option(metavar="NAME", help="Last and best of these metrics; 'valid_*' and '*' are possible. The default for --csv, --json, and runs without a result: all.", autocompletion=completion.metric),
     ] = None,
     rows: Annotated[int, typer.Option(metavar="N", help="At most in the table.")] = 100,
     resources: Annotated[

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY, counts
+from .._table import counts
+from . import completion
 from .recorded import Command, directory_override
 from .sweeps import RUNS, YES, agreed, fail, listed, named, run_of
 
@@ -19,6 +20,7 @@ def retry(
         typer.Argument(
             metavar="SWEEP|NAME=VALUE",
             help="The sweep, and overrides to change: a parameter that all runs have alike, or hydra.*.",
+            autocompletion=completion.sweeps,
         ),
     ] = None,
     run: Annotated[list[int] | None, RUNS] = None,
@@ -50,9 +52,10 @@ def retry(
         fail("Other values are for all runs of a sweep: leave out --run, or make a new sweep.")
     for number in run or []:
         run_of(directory, str(number))
-    runs = [each for each in records.states(directory) if not run or each["number"] in run]
+    states = records.states(directory)
+    runs = [each for each in states if not run or each["number"] in run]
     # A run that is over waits for the others of its job before it is submitted again.
-    busy = {each["job_id"] for each in records.states(directory) if each["state"] in UNDER_WAY}
+    busy = {each["job_id"] for each in states if each["state"] in records.UNDER_WAY}
     under_way = [each["number"] for each in runs if each["job_id"] in busy]
     todo = [
         each["number"] for each in runs
@@ -62,13 +65,13 @@ def retry(
     ]  # fmt: skip
     if changed and under_way:
         fail(
-            f"runs {listed(under_way)} are under way with the values of before: wait, or hpc cancel.",
+            f"Under way with the values of before: {listed(under_way)}. Wait, or hpc cancel.",
             1,
         )
     print(f"{directory}: {counts(runs)}")
     if not todo:
-        jobs = f": the jobs of {listed(under_way)} are under way" if under_way else ""
-        print(f"Nothing to do{jobs}.")
+        jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
+        print(f"Nothing to do: {jobs or 'to do it again, --redo'}.")
         return
     command.add(*overrides)
     command.add(directory_override("hydra.sweep.dir", directory))
@@ -78,9 +81,10 @@ def retry(
         command.add("hydra.launcher.redo=true")
     if changed:
         command.add(f"hydra.launcher.may_change=[{','.join(changed)}]")
-    how = f"from the start; what they have left moves to {directory}/earlier" if redo else (
+    each = "each " if len(todo) > 1 else ""
+    how = f"from the start; what it has left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
-    print(f"submits {listed(todo)}, each {how}, by\n    {command.shell()}", flush=True)
+    print(f"submits {listed(todo)}, {each}{how}, by\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()

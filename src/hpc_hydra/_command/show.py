@@ -12,8 +12,7 @@ import typer  # noqa: F401 - of the annotations
 from .. import _metrics as metrics
 from .. import _records as records
 from .._metrics import newest_step
-from .._table import elapsed_s
-from .sweeps import JSON, RUN, as_json, folder_of, run_named
+from .sweeps import JSON, RUN, as_json, run_named
 
 
 def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) -> None:
@@ -34,7 +33,7 @@ def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) 
 
 
 def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
-    folder = folder_of(directory, run)
+    folder = records.folder_of(directory, run["number"])
     submissions = records.read(directory / records.SWEEP).get("submissions", [])
     numbered = {each["submission"]: each for each in submissions}
     submission = numbered.get(run.get("submission"), {})
@@ -47,7 +46,7 @@ def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     return {
         **run,
         "step": newest_step(folder),
-        "elapsed_s": elapsed_s(run),
+        "elapsed_s": records.running_s(run),
         "metrics": last,
         "directory": str(folder),
         "command": submission.get("command"),
@@ -66,17 +65,12 @@ def _print(known: Mapping[str, Any]) -> None:
             continue
         if name in ("attempts", "before"):
             value = f"\n{'':<12}".join(_line(each) for each in value)
-        elif name == "overrides":
-            value = shlex.join(value)
-        elif isinstance(value, Mapping):
-            value = _line(value)
-        print(f"{name.replace('_', ' '):<11} {value}")
+        print(f"{name.replace('_', ' '):<11} {_line(value)}")
     for name, text in long.items():
         print(f"\n{name}:\n{text.strip()}")
 
 
-def _line(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {_line(value) if isinstance(value, Mapping) else value}"
-        for name, value in values.items()
-    )
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
+    return shlex.join(value) if isinstance(value, list) else str(value)

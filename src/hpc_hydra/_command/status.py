@@ -45,12 +45,11 @@ def status(
 
 def _told(directory: Path) -> dict[str, Any]:
     from .._metrics import newest_step
-    from .._table import elapsed_s
 
     runs = records.states(directory)
     for run in runs:
         run["step"] = newest_step(directory / str(run["number"]))
-        run["elapsed_s"] = elapsed_s(run)
+        run["elapsed_s"] = records.running_s(run)
         if run.get("log"):
             run["log"] = str(directory / run["log"])
     overrides = records.read(directory / records.SWEEP).get("overrides")
@@ -67,7 +66,7 @@ def _watch(directory: Path, rows: int) -> None:
     with Live(console=where, auto_refresh=False, vertical_overflow="visible") as live:
         while True:
             runs = records.states(directory)
-            if not any(run["state"] in _table.UNDER_WAY for run in runs):
+            if not any(run["state"] in records.UNDER_WAY for run in runs):
                 break
             if where.is_terminal:
                 live.update(Group(*_table.table(directory, runs, rows)), refresh=True)

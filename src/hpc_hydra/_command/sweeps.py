@@ -10,34 +10,31 @@ from typing import Any, NoReturn
 import typer
 
 from .. import _records as records
+from . import completion
 
 SWEEP = typer.Argument(
     metavar="SWEEP",
     help="Its directory, or a part of it that is unique; by default your newest sweep.",
     show_default=False,
+    autocompletion=completion.sweeps,
 )
 JSON = typer.Option("--json", help="For programs.")
 YES = typer.Option("--yes", "-y", help="Do it without asking.")
 RUN = typer.Argument(
-    metavar="[SWEEP] RUN", help="The number of a run, after its sweep if that is not your newest."
+    metavar="[SWEEP] RUN",
+    help="The number of a run, after its sweep if that is not your newest.",
+    autocompletion=completion.sweep_and_run,
 )
-RUNS = typer.Option("--run", metavar="N", help="Only this run; several: --run 3 --run 5.")
+RUNS = typer.Option(
+    "--run", metavar="N", help="Only this run; several: --run 3 --run 5.",
+    autocompletion=completion.runs,
+)  # fmt: skip
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """End the command with ``message``; 2 is for what cannot be done as it was typed."""
     print(message, file=sys.stderr)
     raise typer.Exit(code)
-
-
-def known() -> list[Path]:
-    """The user's sweeps that are still there, the newest first."""
-    try:
-        lines = records.index().read_text().splitlines()
-    except (OSError, RuntimeError):
-        lines = []
-    directories = dict.fromkeys(Path(line) for line in reversed(lines))
-    return [each for each in directories if (each / records.SWEEP).exists()]
 
 
 def named(text: str | None) -> Path:
@@ -53,7 +50,7 @@ def named(text: str | None) -> Path:
     if directory.is_dir() and _has_runs(directory):
         return directory
     parts = Path(text).parts
-    sweeps = [each for each in known() if text in str(each)]
+    sweeps = [each for each in records.known_sweeps() if text in str(each)]
     found = [each for each in sweeps if each.parts[-len(parts) :] == parts] or sweeps
     if len(found) == 1:
         return found[0]
@@ -97,12 +94,6 @@ def run_of(directory: Path, number: str) -> dict[str, Any]:
     numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
     known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
     fail(f"{directory} has no run {number}, but {known}.")
-
-
-def folder_of(directory: Path, run: dict[str, Any]) -> Path:
-    """The directory of a run: of one alone, the same."""
-    folder = directory / str(run["number"])
-    return folder if folder.is_dir() or (directory / records.SWEEP).exists() else directory
 
 
 def listed(numbers: Sequence[int]) -> str:

@@ -17,16 +17,21 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .._table import UNDER_WAY
-from .sweeps import fail, folder_of, named
+from . import completion
+from .sweeps import fail, named
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
 RUN_TIMEOUT_S = 300
+SET_ASIDE = "wandb/incomplete"
 
 
 def sync(
     sweeps: Annotated[
-        list[str] | None, typer.Argument(help="Several are possible; by default your newest one.")
+        list[str] | None,
+        typer.Argument(
+            help="Several are possible; by default your newest one.",
+            autocompletion=completion.sweeps,
+        ),
     ] = None,
 ) -> None:
     """Send W&B what was written offline.
@@ -43,48 +48,41 @@ def sync(
     todo, skipped = [], 0
     for sweep in [*map(named, sweeps or [])] or [named(None)]:
         for run in records.states(sweep):
-            folder = folder_of(sweep, run)
-            if not any(folder.glob("wandb/offline-run-*")):
+            folder = records.folder_of(sweep, run["number"])
+            segments = [*folder.glob("wandb/offline-run-*")]
+            if all(map(_is_sent, segments)) and (segments or not (folder / SET_ASIDE).exists()):
                 continue
-            if run["state"] in (*UNDER_WAY, "STOPPED", "SUSPENDED"):
+            if run["state"] in (*records.UNDER_WAY, "STOPPED"):
                 skipped += 1
             else:
-                todo.append((sweep, run))
+                todo.append((f"{sweep.name} run {run['number']}", folder))
     failed: list[str] = []
     sent = 0
     if todo:
-        from .._tracking import segments_to_send
-
         _reach()
-        left = []
-        for sweep, run in todo:
-            name = f"{sweep.name} run {run['number']}"
-            try:
-                if segments := segments_to_send(folder_of(sweep, run)):
-                    left.append((name, segments))
-            except Exception as error:  # a config that cannot be read any more; a full disk
-                failed.append(f"{name}: {type(error).__name__}: {error}")
-        for first in range(0, len(left), AT_A_TIME):
-            batch = left[first : first + AT_A_TIME]
-            reasons = _send([segment for _, segments in batch for segment in segments], len(batch))
-            for name, segments in batch:
-                if why := next((reasons[each] for each in segments if each in reasons), ""):
-                    failed.append(f"{name}: {why}")
-                else:
-                    sent += 1
-            print(
-                f"{first + len(batch)} of {len(left)} runs: {sent} sent, {len(failed)} failed",
-                flush=True,
-            )
-            if any("API key" in reason for reason in reasons.values()):
-                fail("W&B does not know you here: wandb login", 1)
+        os.environ["WANDB_SILENT"] = "true"  # about the files that it writes again
+    for first in range(0, len(todo), AT_A_TIME):
+        batch = todo[first : first + AT_A_TIME]
+        reasons = _send_runs(batch)
+        failed += [f"{name}: {why}" for name, why in reasons.items()]
+        sent += len(batch) - len(reasons)
+        print(
+            f"{first + len(batch)} of {len(todo)} runs: {sent} sent, {len(failed)} failed",
+            flush=True,
+        )
+        if any("API key" in reason for reason in reasons.values()):
+            fail("W&B does not know you here: wandb login", 1)
     if skipped:
         print(f"{skipped} runs are not over and were left: repeat this later")
-    if not sent and not failed:
+    if not todo:
         print("Nothing to send.")
     for line in failed:
         print(line, file=sys.stderr)
     raise typer.Exit(int(bool(failed)))
+
+
+def _is_sent(segment: Path) -> bool:
+    return any(segment.glob("*.synced"))
 
 
 def _reach() -> None:
@@ -108,6 +106,26 @@ def _reach() -> None:
         )
 
 
+def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
+    """Why, of ``runs``, names and directories, some were not sent."""
+    from .._tracking import segments_to_send
+
+    failed, segments = {}, dict[str, list[Path]]()
+    for name, folder in runs:
+        try:
+            segments[name] = segments_to_send(folder)
+        except Exception as error:  # a config that cannot be read any more; a full disk
+            failed[name] = f"{type(error).__name__}: {error}"
+        else:
+            if not segments[name]:
+                failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
+    to_send = [each for of_run in segments.values() for each in of_run]
+    reasons = _send(to_send, len(runs)) if to_send else {}
+    for name, of_run in segments.items():
+        failed.update((name, reasons[each]) for each in of_run if each in reasons)
+    return failed
+
+
 def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
     """Why, of ``segments``, some were not sent."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
@@ -117,7 +135,7 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
     options: dict[str, Any] = {
         "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": place.name,
     }  # fmt: skip
-    own = ("WANDB_MODE", "WANDB_DIR")
+    own = ("WANDB_MODE", "WANDB_DIR", "WANDB_SILENT")
     environment = {name: value for name, value in os.environ.items() if name not in own}
     try:
         with place:
@@ -127,7 +145,7 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
         output = ended.stdout + ended.stderr
     except subprocess.TimeoutExpired:
         output = f"not sent within {RUN_TIMEOUT_S * runs} s"
-    left = [segment for segment in segments if not any(segment.glob("*.synced"))]
+    left = [segment for segment in segments if not _is_sent(segment)]
     lines = [
         re.sub("^(wandb: |Error: )+", "", line) for line in output.splitlines() if line.strip()
     ]

@@ -174,17 +174,16 @@ class Launcher(stock.BaseSubmititLauncher):
             under_way = self._under_way()
             if redo or changed:
                 under_way &= self._unfinished(runs)
-            if busy := [
-                run.number for run in left if run.job_id in under_way and run.number in changed
-            ]:
+            if busy := sum(run.job_id in under_way and run.number in changed for run in left):
                 raise LauncherError(
-                    f"runs {', '.join(map(str, busy))} are under way with the values of before: wait for "
-                    f"them, or hpc cancel {shlex.quote(str(self.directory))}"
+                    f"{busy} runs are under way with the values of before: wait for them, or "
+                    f"hpc cancel {shlex.quote(str(self.directory))}"
                 )
             left = [run for run in left if run.job_id not in under_way]
         results = any(
             name.startswith("run_") for name in there
         )  # perhaps of a sweep without a record
+        superseded: set[str] = set()
         for run in left:
             directory = self.directory / str(run.number)
             if redo and directory.exists():
@@ -197,8 +196,9 @@ class Launcher(stock.BaseSubmititLauncher):
                 for completed in (True, False):
                     result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
             # Slurm may have lost a node on which the job goes on, and another command may wait for it.
-            if run.job_id:
+            if run.job_id and run.job_id not in superseded:
                 (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
+                superseded.add(run.job_id)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
         if len(left) < len(runs):
@@ -386,16 +386,16 @@ class Launcher(stock.BaseSubmititLauncher):
     def _on_interrupt(self, runs: list[Run]) -> None: ...
 
     def _how_to_go_on(self, runs: list[Run]) -> str:
-        look = f"hpc status {shlex.quote(str(self.directory))}"
-        again = [
-            word for word in sys.orig_argv
-            if word != "hydra.launcher.wait=false" and not word.startswith("hydra.sweep.dir=")
-        ]  # fmt: skip
+        name = shlex.quote(str(self.directory))
+        once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
+        again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
         return (
-            f"\nThe jobs go on. Look at them with\n    {look}\n"
-            f"Wait for them, or submit what did not complete, with\n    {shlex.join(again)} {self._sweep_dir()}\n"
-            f"Cancel them with\n    {self._CANCEL} {' '.join(jobs)}"
+            "\nThe jobs go on.\n"
+            f"    hpc status {name}  # how far they are\n"
+            f"    hpc cancel {name}  # ends them, as does {self._CANCEL} {' '.join(jobs)}\n"
+            f"    hpc retry {name}  # submits what did not complete\n"
+            f"To wait for them again:\n    {shlex.join(again)} {self._sweep_dir()}"
         )
 
     def _sweep_dir(self) -> str:

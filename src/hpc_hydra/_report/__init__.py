@@ -43,9 +43,8 @@ POINTS = 300_000  # of all learning curves of a metric
 MOST_POINTS = 500  # of one
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
 MANY, TICK = 50, 24  # ticks of text, and characters of one
-LOGS = 50  # of failed runs, of which the end is shown
+LOGS = 50  # of which the end is shown
 LOG_BYTES = 6000
-ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
 
 
 def report(runs: Sequence[Run], diff: bool = True) -> str:
@@ -162,23 +161,25 @@ def _cell(name: str, value: Value) -> str:
 
 
 def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
-    early = [run for run in runs if run.record["state"] in ENDED_EARLY]
+    """One of those that ended alike, with the end of its log."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        if end := records.early_end(run.record):
+            alike.setdefault(end, []).append(run)
     parts = []
-    for run in early[:LOGS]:
-        error = (run.record.get("error") or "").strip()
+    for end, (run, *others) in list(alike.items())[:LOGS]:
         log = run.sweep / (run.record.get("log") or "none")
-        text = _end(log, LOG_BYTES) or error
+        text = _end(log, LOG_BYTES) or (run.record.get("error") or "").strip()
         overrides = records.shown(run.record.get("overrides", []))
         where = f"{names[str(run.sweep)]}, " if names else ""
-        title = (
-            f"{where}run {run.number} {run.record['state'].lower()}: {error.rpartition(chr(10))[2]}"
-        )
+        more = f" and {len(others)} more" if others else ""
+        title = f"{where}run {run.number}{more} {end}"
         parts.append(
             f"<details><summary>{escape(title)}<br><small>{escape(overrides)}</small></summary>"
             f"<p>The end of {escape(str(log))}</p><pre>{escape(text)}</pre></details>"
         )
-    if len(early) > LOGS:
-        parts.append(f"<p>and {len(early) - LOGS} more</p>")
+    if len(alike) > LOGS:
+        parts.append(f"<p>and {len(alike) - LOGS} other kinds of failures</p>")
     return "".join(parts) or "<p>All runs have completed, or go on.</p>"
 
 

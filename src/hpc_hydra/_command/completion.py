@@ -1,0 +1,104 @@
+"""What a shell completes beside commands and options: sweeps, runs, and names in their records."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .. import _metrics as metrics
+from .. import _records as records
+
+MOST = 50  # sweeps, the newest
+PLAIN = re.compile(r"[\w./,@%+-]+")  # what no shell wants in quotes
+READ_BYTES = 65536  # of a run's metrics
+
+Complete = Callable[[typer.Context, str], list[str]]
+
+
+def _quietly(find: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
+    """Of what ``find`` gives that which begins as was typed. What is wrong is no matter here: it would be
+    printed into the line that is typed."""
+
+    @wraps(find)
+    def found(context: typer.Context, incomplete: str) -> list[str]:
+        with suppress(Exception), redirect_stderr(io.StringIO()):
+            return [each for each in find(context, incomplete) if each.startswith(incomplete)]
+        return []
+
+    return found
+
+
+@_quietly
+def sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """Of the directory of each as much of its end as no other has."""
+    paths = dict.fromkeys(reversed(records.index().read_text().splitlines()))
+    parts = [path.split("/") for path in paths]
+    ends = [["/".join(each[at:]) for at in reversed(range(len(each)))] for each in parts]
+    times = Counter(end for of_path in ends for end in of_path)
+    found = 0
+    for path, of_path in zip(paths, ends, strict=True):
+        fitting = (end for end in of_path if times[end] == 1 and end.startswith(incomplete))
+        end = next(fitting, "")
+        if PLAIN.fullmatch(end) and Path(path, records.SWEEP).exists():
+            yield end
+            if (found := found + 1) == MOST:
+                return
+
+
+@_quietly
+def runs(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """The numbers of those of the sweep that is named, or of the newest."""
+    return (str(run["number"]) for run in _sweep(context)[1])
+
+
+@_quietly
+def sweep_and_run(context: typer.Context, incomplete: str) -> Iterator[str]:
+    if not context.params.get("words"):
+        yield from sweeps(context, incomplete)
+    yield from runs(context, incomplete)
+
+
+@_quietly
+def parameters(context: typer.Context, incomplete: str) -> Iterator[str]:
+    """What varies in the sweep."""
+    from .._results import parameters_of
+
+    rows = [parameters_of(run["overrides"]) for run in _sweep(context)[1]]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return (name for name in names if len({row.get(name) for row in rows}) > 1)
+
+
+@_quietly
+def metric(context: typer.Context, incomplete: str) -> Iterable[str]:
+    """The names in the metrics of the first run that has some."""
+    directory, found = _sweep(context)
+    path = next(
+        path for run in found
+        if (path := directory / str(run["number"]) / metrics.FILE).exists()
+    )  # fmt: skip
+    with path.open() as file:
+        lines = file.readlines(READ_BYTES)
+    return sorted({name for line in lines for name in json.loads(line)["values"]})
+
+
+def _sweep(context: typer.Context) -> tuple[Path, list[dict[str, Any]]]:
+    """The one that was typed before, or the newest, and its runs."""
+    from .sweeps import named
+
+    words = [*(context.params.get("words") or context.params.get("sweeps") or ())]
+    words += [
+        context.params.get("sweep") or "",
+        *context.args,
+    ]  # with an option that lacks its value
+    typed = [word for word in words if word and word[0] != "-" and "=" not in word]
+    directory = named(typed[0] if typed else None)
+    return directory, records.read_sweep(directory)["runs"]
