@@ -2,17 +2,15 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from faults import Sweep
 from jobs import slurm, supervisors_of, wait_until
 from library import wandb_file
-from library.wandb_server import Receiver
+from library.wandb_server import received, receiving
 from running import Project, disk
 
 Traced = Callable[..., Sweep]
@@ -21,22 +19,14 @@ EPOCHS = 24
 
 def synced(project: Project, run: Path, home: Path) -> dict[str, list[int]]:
     """What a server gets from `wandb sync`: the steps of each W&B run, in order of their lines."""
-    Receiver.received = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            done = project.run(
-                "wandb", "sync", "--yes", *run.glob("wandb/offline-run-*"), HOME=str(home), WANDB_DIR=str(home),
-                WANDB_BASE_URL=f"http://127.0.0.1:{server.server_port}", WANDB_API_KEY="0" * 40,
-            )  # fmt: skip
-        finally:
-            server.shutdown()
+    with receiving() as server:
+        done = project.run(
+            "wandb", "sync", "--yes", *run.glob("wandb/offline-run-*"), HOME=str(home), WANDB_DIR=str(home),
+            **server,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ERROR" not in done.stdout + done.stderr, done.stdout + done.stderr
-    return {
-        name: [lines[number] for number in sorted(lines)]
-        for name, lines in Receiver.received.items()
-    }
+    return received()
 
 
 def service_of(sweep: Path) -> int:
