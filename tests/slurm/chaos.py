@@ -19,6 +19,7 @@ from test_limits_and_preemption import preempt
 
 SIGNALS = ("USR1", "USR2", "CONT", "TERM", "HUP")
 HANGING = ("squeue", "scontrol", "sacct", "sbatch")
+FOR_ALL = ("do_preempt", "do_reboot_a_node", "do_restart_a_daemon", "do_let_a_command_hang_or_fail")
 HANG = '#!/bin/sh\ntest ! -e "$0.hangs" || sleep 5\ntest ! -e "$0.fails" || exit 1\nPATH="${PATH#*:}" exec %s "$@"\n'
 
 
@@ -78,7 +79,11 @@ class Chaos:
         self.number += 1
         self.chance = random.Random(f"{self.seed} {self.number}")
         sweep = self.chance.choice(self.sweeps)
-        for name in self.chance.sample(self.faults, len(self.faults)):
+        # Those that all sweeps wait for come less often: else nothing else finds a run under way.
+        order = {
+            name: self.chance.random() * (1 if name in FOR_ALL else 0.5) for name in self.faults
+        }
+        for name in sorted(order, key=order.__getitem__):
             with suppress(ProcessLookupError, LookupError):  # there is none, or no more
                 getattr(self, name)(sweep)
                 self.done[name.removeprefix("do_").replace("_", " ")] += 1
@@ -175,6 +180,16 @@ class Chaos:
         name = self.chance.choice([each for each in daemons if each not in self.cluster.down])
         # The controller writes down what it was told within five seconds, or after TERM.
         self.cluster.kill(name, number=signal.SIGTERM)
+        self.for_seconds(
+            self.chance.uniform(0, 3), lambda: self.cluster.restart(*self.cluster.down)
+        )
+
+    def do_reboot_a_node(self, sweep: Sweep) -> None:
+        """All on it ends, Slurm's own processes of the jobs too."""
+        nodes = {*self.cluster.shape.node_names} - {*self.cluster.down}
+        node = self.chance.choice(sorted(nodes))
+        self.cluster.kill(node)
+        self.cluster.kill_jobs_of(node)
         self.for_seconds(
             self.chance.uniform(0, 3), lambda: self.cluster.restart(*self.cluster.down)
         )
