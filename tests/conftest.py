@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,33 +184,48 @@ def generated_on_slurm(project: Project, cluster: Cluster) -> Project:
 
 
 @pytest.fixture
+def lab() -> Iterator[Path]:
+    """A folder that, other than pytest's, others can enter: git asks whether the user may, without
+    regard to capabilities."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
 def trace(
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     worker_id: str,
     record_property: Callable[[str, object], None],
 ) -> Callable[..., faults.Sweep]:
-    """Makes sweeps of a project to do faults to: ``trace(project, *overrides, name="sweep", pace=0.3)``.
+    """Makes sweeps of a project to do faults to: ``trace(project, *overrides, name="sweep", pace=0.3)``,
+    in a ``folder`` of the project's user, or that of the test.
 
     What runs give that no fault is done to, the first of the tests' processes finds out for all.
     """
 
     def make(
-        project: Project, *overrides: str, name: str = "sweep", pace: float = 0.3, **variables: str
-    ) -> faults.Sweep:
-        folder = (
+        project: Project, *overrides: str, name: str = "sweep", pace: float = 0.3,
+        folder: Path = tmp_path, **variables: str,
+    ) -> faults.Sweep:  # fmt: skip
+        known = (
             shared_folder(tmp_path_factory, worker_id) / f"undisturbed {project.path.parent.name}"
         )
-        with Path(f"{folder}.lock").open("w") as lock:
+        with Path(f"{known}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not folder.exists():
-                faults.make_undisturbed(project, folder)
+            if not known.exists():
+                faults.make_undisturbed(replace(project, user=""), known)
         sweep = faults.Sweep(
-            project, tmp_path / name, overrides, faults.read_undisturbed(folder),
+            project, folder / name, overrides, faults.read_undisturbed(known),
             lambda row: record_property("fault", row),
             {"WANDB_MODE": "disabled", **faults.ONE_THREAD, **variables},
         )  # fmt: skip
-        sweep.directory.mkdir()
+        for place in {sweep.directory, sweep.traces}:
+            place.mkdir()
+            if project.user:
+                shutil.chown(place, project.user)
         sweep.set_pace(pace)
         return sweep
 

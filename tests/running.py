@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import pwd
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +43,12 @@ def environment(variables: Mapping[str, str]) -> dict[str, str]:
     return {**own, **fixed, **variables}
 
 
-def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
-    """Run a command to its end, as a shell in ``cwd`` would; nobody answers its questions."""
+def run(*command: str | Path, cwd: Path, user: str = "", **variables: str) -> Ended:
+    """Run a command to its end, as a shell in ``cwd`` would; nobody answers its questions.
+
+    Args:
+        user: by default that of the tests.
+    """
     return subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -50,7 +56,13 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> Ended:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        **as_user(user),
     )
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """Options of subprocess; blank: the user of the tests."""
+    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []} if name else {}
 
 
 def cookiecutter(*arguments: str | Path, cwd: Path, **variables: str) -> Ended:
@@ -67,11 +79,11 @@ def home(folder: Path) -> dict[str, str]:
     return {"HOME": str(folder), "XDG_CACHE_HOME": cache}
 
 
-def virtual_environment(folder: Path, *requirements: str | Path) -> Path:
-    """A new one at ``folder``, into which uv has installed these: its Python."""
+def virtual_environment(folder: Path, *requirements: str | Path, of: str = sys.executable) -> Path:
+    """A new one at ``folder`` of a Python, into which uv has installed these: its Python."""
     python = folder / "bin" / "python"
     for command in (
-        ("venv", "--python", sys.executable, str(folder)),
+        ("venv", "--python", of, str(folder)),
         ("pip", "install", "--python", str(python), *map(str, requirements)),
     ):
         done = run(TOOLS / "uv", *command, cwd=folder.parent)
@@ -112,6 +124,7 @@ class Project:
     path: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None  # where its user is, if that is not the repository
+    user: str = ""  # who that is; blank: the user of the tests
 
     def environment(self, **variables: str) -> dict[str, str]:
         """With the virtual environment activated."""
@@ -122,7 +135,7 @@ class Project:
         """Run a program of the virtual environment in the repository."""
         return run(
             self.path / ".venv" / "bin" / program, *arguments,
-            cwd=self.path, **self.environment(**variables),
+            cwd=self.path, user=self.user, **self.environment(**variables),
         )  # fmt: skip
 
     def start(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[str]:
@@ -135,4 +148,5 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            **as_user(self.user),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -20,13 +21,15 @@ log = logging.getLogger(__name__)
 
 FILE = "metrics.jsonl"
 TAIL = 65536  # bytes, of which the last line is a part
+KEPT = 1024**2  # bytes of lines that wait until they can be written
 
 #: Where the run under way keeps its files; None: there is no run.
 directory: Path | None = None
 #: Called with the metrics and the step, after the file.
 listeners: list[Callable[[Mapping[str, Any], int], None]] = []
-#: How many lines could not be written since the process began.
+#: How many lines could not be written at once since the process began.
 unwritten = 0
+_kept: dict[Path, bytes] = {}  # such lines, by their file
 
 _warned: set[str] = set()
 
@@ -38,7 +41,7 @@ def log_metrics(
 
     To be called on every rank: only the first one writes. A step that a resumed run repeats stands for
     the earlier one. What is no number, an image for instance, goes to W&B alone. A file that cannot be
-    written costs a warning.
+    written costs a warning: the line is written with the next one, the next checkpoint, or at the run's end.
 
     Args:
         metrics: a number for each name, also as a scalar of NumPy or PyTorch.
@@ -65,7 +68,7 @@ def log_metrics(
             _append(Path(folder, FILE), json.dumps(line, allow_nan=False).encode() + b"\n")
         except OSError as error:
             unwritten += 1
-            _warn(f"step {step} is not written", error)
+            _warn(f"step {step} is not written yet", error)
     for listener in list(listeners):
         try:
             listener(told, step)
@@ -96,6 +99,18 @@ def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
             values = {name: _loose(value) for name, value in record["values"].items()}
             found.setdefault(operator.index(record["step"]), {}).update(values)
     return dict(sorted(found.items()))
+
+
+def write_kept(run: Path) -> None:
+    """Write those lines of the directory ``run`` that could not be written before.
+
+    Raises:
+        OSError: they still cannot be.
+    """
+    path = run / FILE
+    if path in _kept:
+        attempt.hold()
+        _append(path, b"")
 
 
 def newest_step(run: Path) -> int | None:
@@ -137,14 +152,28 @@ def _loose(value: Any) -> Any:
 
 
 def _append(path: Path, line: bytes) -> None:
+    """Write ``line`` and what was kept of ``path`` before; what cannot be written is kept."""
+    lines, written = _kept.pop(path, b"") + line, 0
+    try:
+        written = _write(path, lines)
+        if written < len(lines):
+            raise OSError(errno.ENOSPC, "no room for all of a line", str(path))
+    except OSError:
+        left = lines[lines.rfind(b"\n", 0, written) + 1 :]
+        _kept[path] = left[: left.rfind(b"\n", 0, KEPT) + 1]
+        raise
+
+
+def _write(path: Path, lines: bytes) -> int:
+    """How many bytes of ``lines`` there was room for."""
     # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
     with path.open("ab+", buffering=0) as file:
+        start = b""
         if end := file.seek(0, os.SEEK_END):
             file.seek(end - 1)
             if file.read(1) != b"\n":  # its writer was killed
-                line = b"\n" + line
-        if file.write(line) < len(line):
-            raise OSError(f"no room for all of a line in {path}")
+                start = b"\n"
+        return max(file.write(start + lines) - len(start), 0)
 
 
 def _warn(what: str, error: Exception) -> None:

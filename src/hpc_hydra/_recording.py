@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class RecordCallback(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
+        self._write_metrics()
         if global_rank() > 0 or self._on_stop not in signals.before_hand_over:
             return
         signals.before_hand_over.remove(self._on_stop)
@@ -129,8 +130,13 @@ class RecordCallback(Callback):
         return bool(there.get("job_id") == self.record["job_id"] and failed == attempt.number())
 
     def _on_stop(self, reason: str) -> None:
+        self._write_metrics()
         self._write(state="STOPPED", end=records.now(), error=reason)
         signals.before_hand_over.remove(self._on_stop)
+
+    def _write_metrics(self) -> None:
+        with suppress(OSError):  # of which there was a warning
+            metrics.write_kept(self.directory)
 
     def _write(self, **changes: Any) -> None:
         attempt.hold()

@@ -116,6 +116,8 @@ class _Run:
             return
         _metrics.listeners.remove(self.tell)
         signals.before_hand_over.remove(self.stop)
+        with suppress(OSError):  # what it lacks, W&B is told from there
+            _metrics.write_kept(self.directory)
         for _ in range(1 if stopped else 2):
             if self.run is None and not stopped:
                 self._open()

@@ -8,6 +8,7 @@ For PyTorch's there is `hpc_hydra.pytorch`.
 
 from __future__ import annotations
 
+import errno
 import logging
 import pickle
 import re
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import _attempt as attempt
+from . import _metrics as metrics
 from ._files import atomically, open_own
 
 log = logging.getLogger(__name__)
 
 KEPT = 2
+FULL = (errno.ENOSPC, errno.EDQUOT)
 NAME = re.compile(r"checkpoint_(\d+)-([0-9a-f]{8})\.ckpt")
 
 
@@ -36,7 +39,8 @@ def save(
         dump: writes the state into an open file.
 
     Raises:
-        OSError: ``directory`` is missing, not writable or full. The checkpoints in it are as they were.
+        OSError: ``directory`` is missing, not writable or full, or has no room for a line of its metrics that
+            waits to be written. The checkpoints in it are as they were.
     """
     attempt.hold()
     draft = directory / f".checkpoint_{step}"
@@ -44,6 +48,12 @@ def save(
         dump(state, file)
     with draft.open("rb") as written:
         checksum = _checksum(written)
+    try:
+        metrics.write_kept(directory)
+    except OSError as error:
+        if error.errno in FULL:  # a run that goes on from here would never write those lines
+            draft.unlink()
+            raise
     attempt.hold()
     draft.replace(directory / f"checkpoint_{step}-{checksum}.ckpt")
     for path in [*_paths(directory)[:-KEPT], *directory.glob(".*checkpoint_*")]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import disk
 
-from hpc_hydra import checkpoints
+from hpc_hydra import checkpoints, log_metrics, read_metrics
 
 
 def names(directory: Path) -> list[str]:
@@ -58,6 +59,24 @@ def test_a_full_disk_costs_no_earlier_one(tmp_path: Path) -> None:
         checkpoints.save(tmp_path, 2, "second", dump)
     assert checkpoints.newest(tmp_path) == "first"
     assert names(tmp_path) == ["checkpoint_1"]
+
+
+def test_none_is_newer_than_the_metrics(tmp_path: Path) -> None:
+    """A run that went on from it would never write what the full disk kept from the file."""
+    with disk(tmp_path / "disk", "size=16k") as small:
+        (small / "metrics.jsonl").write_bytes(b"\n" * 8192)
+        fillers = [small / "filler1", small / "filler2"]
+        for filler in fillers:
+            filler.write_bytes(bytes(4096))
+        log_metrics({"loss": 1}, step=1, output_dir=small)
+        fillers.pop().unlink()
+        with pytest.raises(OSError, match=r"No space left|no room"):
+            checkpoints.save(small, 1, "takes a block")
+        assert checkpoints.newest(small) is None
+        fillers.pop().unlink()
+        checkpoints.save(small, 1, "takes a block")
+        assert read_metrics(small) == {1: {"loss": 1}}
+        assert checkpoints.newest(small) == "takes a block"
 
 
 def test_killed_at_any_moment(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ LIBRARY = Path(hpc_hydra.__file__).parent
 FLOORS = [
     {"_commands"},
     {"_files", "_squeue", "_ranks", "_paths", "_attempt", "_resources"},
-    {"_signals", "checkpoints", "_metrics"},
+    {"_signals", "_metrics"},
+    {"checkpoints"},
     {"pytorch"},
     {"_records", "_advice"},
     {"_results"},

@@ -1,38 +1,27 @@
 """`hpc sync`: W&B's own client sends the files of runs to a server on this machine."""
 
-import threading
 from collections.abc import Iterator
-from http.server import ThreadingHTTPServer
 
 import pytest
 
 from .hpc_command import hpc
 from .using import ONE_PROCESS, App
-from .wandb_server import Receiver
+from .wandb_server import Receiver, receiving
 
 CALLBACK = "+hydra.callbacks.wandb={_target_: hpc_hydra.WandbCallback, project: mine}"
 
 
-class Server(Receiver):
-    def do_GET(self) -> None:
-        """It is there."""
-        self.answer({})
-
-
 @pytest.fixture
-def server(zen_app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
-    Server.received = {}
+def server(zen_app: App, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Receiver]]:
     monkeypatch.setenv("HOME", str(zen_app.folder))
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{serving.server_port}")
-        yield Server
-        serving.shutdown()
+    with receiving() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        yield Receiver
 
 
 def test_offline_runs_are_sent_once(
-    zen_app: App, server: type[Server], monkeypatch: pytest.MonkeyPatch
+    zen_app: App, server: type[Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a run that was killed what W&B's files lack as well."""
     options = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3", CALLBACK)
@@ -57,7 +46,7 @@ def test_offline_runs_are_sent_once(
     assert again.returncode == 0 and again.stdout == "Nothing to send.\n"
 
 
-def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Server]) -> None:
+def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Receiver]) -> None:
     options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)
     assert zen_app("lr=0.1", *options, WANDB_MODE="offline").returncode == 0
     unknown = hpc("sync", WANDB_API_KEY="")
@@ -66,7 +55,7 @@ def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Serv
 
 
 def test_what_cannot_be_written_again_is_told_and_tried_the_next_time(
-    zen_app: App, server: type[Server]
+    zen_app: App, server: type[Receiver]
 ) -> None:
     options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)
     assert zen_app("lr=0.1", *options, WANDB_MODE="offline").returncode == 0

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from running import disk
 
 from hpc_hydra import _metrics, log_metrics, read_metrics
 
@@ -171,6 +173,48 @@ def test_trouble_costs_one_warning(
     assert "No such file or directory" in warnings[0]
     assert "broken" in warnings[1]
     assert [step for _, step in told] == [0, 1, 2]
+
+
+def test_lines_that_could_not_be_written_go_with_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "away"
+    for step in range(3):
+        log_metrics({"loss": step}, step=step, output_dir=folder)
+    folder.mkdir()
+    log_metrics({"loss": 3}, step=3, output_dir=tmp_path)
+    log_metrics({"loss": 3}, step=3, output_dir=folder)
+    assert [line["step"] for line in lines(folder)] == [0, 1, 2, 3]
+    assert read_metrics(tmp_path) == {3: {"loss": 3}}
+
+
+def test_a_full_disk_costs_no_line(tmp_path: Path) -> None:
+    """However often it fills up, and if there is room for a part of a line."""
+    with disk(tmp_path / "disk", "size=32k") as small:
+        for step in range(200):
+            if step in (30, 100):
+                fill(small)
+            if step in (70, 170):
+                (small / "filler").unlink()
+            log_metrics({"loss": step}, step=step, output_dir=small)
+        assert [*read_metrics(small)] == [*range(200)]
+        written = (small / "metrics.jsonl").read_text().splitlines()
+        torn = [line for line in written if not line.endswith("}}")]
+        assert len(written) - len(torn) == 200 and 1 <= len(torn) <= 2
+
+
+def fill(folder: Path) -> None:
+    with (folder / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_no_more_is_kept_than_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_metrics, "KEPT", 1000)
+    for step in range(100):
+        log_metrics({"loss": step}, step=step, output_dir=tmp_path / "away")
+    (tmp_path / "away").mkdir()
+    _metrics.write_kept(tmp_path / "away")
+    kept = [line["step"] for line in lines(tmp_path / "away")]
+    assert 10 < len(kept) < 30 and kept == [*range(len(kept))]
 
 
 def test_neither_hydra_nor_a_library_of_arrays_is_imported() -> None:

@@ -366,7 +366,7 @@ def test_the_disk_becomes_full(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """When there is room again W&B is told what is in the file, the next run in this process is tracked."""
+    """When there is room again all is in the file, and W&B is told that; the next run in this process is tracked."""
     with small_disk(tmp_path / "0") as disk:
         config = config_of(disk)
         start(callback, config)
@@ -376,7 +376,7 @@ def test_the_disk_becomes_full(
         (disk / "filler").unlink()
         do(range(1000, 1010))
         end(callback, config)
-        assert wandb_file.steps(disk) == list(_metrics.read_metrics(disk))
+        assert wandb_file.steps(disk) == list(_metrics.read_metrics(disk)) == [*range(1010)]
         assert "Traceback" not in capfd.readouterr().err
     run(callback, config_of(tmp_path / "1"), range(2))
     assert wandb_file.steps(tmp_path / "1") == [0, 1]

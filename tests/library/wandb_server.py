@@ -2,8 +2,10 @@
 
 import gzip
 import json
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
@@ -14,6 +16,10 @@ class Receiver(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+    def do_GET(self) -> None:
+        """It is there."""
+        self.answer({})
 
     def do_POST(self) -> None:
         """Take history, and answer what is asked of a run."""
@@ -61,3 +67,24 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+@contextmanager
+def receiving() -> Iterator[dict[str, str]]:
+    """One that has received nothing yet, inside of the block; what tells W&B's client of it."""
+    Receiver.received = {}
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        try:
+            yield {"WANDB_BASE_URL": address, "WANDB_API_KEY": "0" * 40}
+        finally:
+            server.shutdown()
+
+
+def received() -> dict[str, list[int]]:
+    """The steps of each W&B run, in order of their lines."""
+    return {
+        name: [lines[number] for number in sorted(lines)]
+        for name, lines in Receiver.received.items()
+    }

@@ -40,7 +40,7 @@ PACKAGES = {
     "charliecloud": ("ch-run",),  # for the tests of containers
     "mergerfs": ("mergerfs",),  # for those of network file systems
 }
-USERS = sorted({"root", os.environ.get("SUDO_USER", "root")})
+USERS = sorted({"root", "nobody", os.environ.get("SUDO_USER", "root")})
 ADDRESS = "127.0.0.1"
 PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 

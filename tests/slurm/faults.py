@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,10 +52,12 @@ class Sweep:
 
     def set_pace(self, seconds: float, of_other_ranks: float | None = None) -> None:
         """How much longer a step takes than it needs."""
-        draft = self.directory / ".pace"
+        draft = self.traces / ".pace"
         other = seconds if of_other_ranks is None else of_other_ranks
         draft.write_text(f"{seconds} {other}")
-        draft.replace(self.directory / "pace")
+        if self.project.user:
+            shutil.chown(draft, self.project.user)
+        draft.replace(self.traces / "pace")
 
     def command(self, *more: str) -> list[str]:
         return [
@@ -93,6 +96,11 @@ class Sweep:
         )
 
     @property
+    def traces(self) -> Path:
+        """Where its runs note their steps."""
+        return Path(self.variables.get("TRACES", self.directory))
+
+    @property
     def job(self) -> str:
         return job_of(self.directory)
 
@@ -119,7 +127,7 @@ class Sweep:
 
     def steps(self, number: int, rank: int = 0, word: str = "begin") -> list[int]:
         """Steps that a rank of run ``number`` has begun, or ended, in that order."""
-        path = self.directory / str(number) / f"steps_{rank}"
+        path = self.traces / str(number) / f"steps_{rank}"
         lines = path.read_text().splitlines() if path.exists() else []
         return [int(line.split()[1]) for line in lines if line.startswith(word)]
 

@@ -26,7 +26,7 @@ def job_of(sweep: Path) -> str:
 
 def slurm(project: Project, *command: str) -> str:
     """What a command of Slurm prints."""
-    done = run(*command, cwd=project.path, **project.variables)
+    done = run(*command, cwd=project.path, user=project.user, **project.variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -6,203 +6,193 @@ at which it meets the runs are not.
 
 import json
 import os
+import pickletools
+import pwd
 import random
-import signal
-import subprocess
+import shutil
 import time
-from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from chaos import Chaos
 from cluster import Cluster
 from faults import Sweep
-from jobs import record, runs_of, slurm, supervisors_of, wait_until
-from running import run
-from test_limits_and_preemption import preempt
+from jobs import wait_until
+from library.wandb_server import received, receiving
+from running import Project, disk
+from second_user import LACKING, project_of, python_of_all
 
-Traced = Callable[..., Sweep]
 MINUTES = float(os.environ.get("MINUTES", 0.25))
 SEED = int(os.environ.get("SEED", random.randrange(10**6)))
 RANKS = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2")
+PACKED = ("hydra.launcher.runs_per_job=4", "hydra.launcher.tasks_per_node=2")
 SHAPES = {
-    "alone": ("+setup=hpc_batch", "seed=0", "epochs=60"),
-    "packed": (
-        "+setup=hpc_batch", "seed=0,1", "epochs=59,60", "hydra.launcher.runs_per_job=4",
-        "hydra.launcher.tasks_per_node=2",
-    ),
+    "array": ("+setup=hpc_batch", "seed=0", "epochs=59,60"),
+    "packed": ("+setup=hpc_batch", "seed=0,1", "epochs=59,60", *PACKED),
     "ranks": ("+setup=hpc_batch", "seed=2", "epochs=60", *RANKS),
     "local": ("+setup=local", "seed=3", "epochs=60"),
-}  # fmt: skip
-SIGNALS = ("USR1", "USR2", "CONT", "TERM", "HUP")
-HANGING = ("squeue", "scontrol", "sacct", "sbatch")
-HANG = '#!/bin/sh\ntest ! -e "$0.hangs" || sleep 5\ntest ! -e "$0.fails" || exit 1\nPATH="${PATH#*:}" exec %s "$@"\n'
+    "disk": ("+setup=hpc_batch", "seed=1", "epochs=59,60"),
+    "wandb": ("+setup=hpc_batch", "seed=2", "epochs=60"),
+}
+EXTRAS = ("user", "disk", "wandb")  # a second one; a small one that fills up; its service is killed
 
 
-@dataclass
-class Chaos:
-    """Sweeps whose owner repeats their commands, and what is done to them."""
+@pytest.fixture
+def extras() -> set[str]:
+    """All of them; if there is little time, one, by the seed."""
+    return {*EXTRAS} if MINUTES >= 1 else {EXTRAS[SEED % len(EXTRAS)]}
 
-    sweeps: list[Sweep]
-    cluster: Cluster
-    bin: Path
-    chance: random.Random
-    commands: dict[int, "subprocess.Popen[str]"] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
 
-    def begin(self, sweeps: list[Sweep]) -> None:
-        """Attend to these from now on."""
-        self.sweeps, self.commands = sweeps, {}
+@pytest.fixture
+def projects(extras: set[str], on_slurm: Project, cluster: Cluster, lab: Path) -> list[Project]:
+    """The repository of each user."""
+    python = python_of_all() if "user" in extras else ""
+    if "user" in extras and not python:
+        assert not os.environ.get("CI"), LACKING
+        print("without a second user:", LACKING)
+    more = [project_of(lab, python, on_slurm, cluster.environment)] if python else []
+    return [on_slurm, *more]
 
-    def has_left_no_job(self) -> bool:
-        queue = slurm(self.sweeps[0].project, "squeue", "--noheader", "--format=%F").split()
-        return not {sweep.job for sweep in self.sweeps} & {*queue}
 
-    def attend(self) -> bool:
-        """Repeat each command that has ended before its sweep is complete; whether all are."""
-        over = 0
-        for number, sweep in enumerate(self.sweeps):
-            command = self.commands.get(number)
-            if command and command.poll() is None:
-                continue
-            if command and command.returncode == 0:
-                over += 1
-                continue
-            if command and command.stdout:
-                self.outputs.append(command.stdout.read())
-            self.commands[number] = sweep.start()
-        return over == len(self.sweeps)
-
-    def strike(self) -> None:
-        """Do one thing, to one sweep or to the cluster."""
-        sweep = self.chance.choice(self.sweeps)
-        faults = sorted(name for name in dir(self) if name.startswith("do_"))
-        name = self.chance.choice(faults)
-        with suppress(ProcessLookupError, IndexError):  # there is none, or no more
-            getattr(self, name)(sweep)
-            self.done[name.removeprefix("do_").replace("_", " ")] += 1
-
-    def element(self, sweep: Sweep) -> str:
-        """A job of the sweep; of a local one there is none."""
-        jobs = [run["job_id"] for run in record(sweep.directory / "sweep.json").get("runs", [])]
-        return str(self.chance.choice([job for job in jobs if job and "_" in job]))
-
-    def ask(self, *command: str) -> None:
-        """A command of Slurm's, which may find that there is no such job just then."""
-        run(*command, cwd=self.bin, **self.cluster.environment)
-
-    def do_kill_a_run(self, sweep: Sweep) -> None:
-        os.kill(self.chance.choice(runs_of(sweep.directory)), signal.SIGKILL)
-
-    def do_kill_a_supervisor(self, sweep: Sweep) -> None:
-        os.kill(self.chance.choice([*supervisors_of(sweep.directory).values()]), signal.SIGKILL)
-
-    def do_signal_a_job(self, sweep: Sweep) -> None:
-        name = self.chance.choice(SIGNALS)
-        self.ask("scancel", f"--signal={name}", self.element(sweep))
-
-    def do_scancel(self, sweep: Sweep) -> None:
-        self.ask("scancel", self.element(sweep))
-
-    def do_requeue(self, sweep: Sweep) -> None:
-        self.ask("scontrol", "requeue", self.element(sweep))
-
-    def do_hold_and_release(self, sweep: Sweep) -> None:
-        job = self.element(sweep)
-        self.ask("scontrol", "requeuehold", job)
-        time.sleep(2)
-        self.ask("scontrol", "release", job)
-
-    def do_suspend_and_resume(self, sweep: Sweep) -> None:
-        job = self.element(sweep)
-        self.ask("scontrol", "suspend", job)
-        time.sleep(2)
-        self.ask("scontrol", "resume", job)
-
-    def do_preempt(self, sweep: Sweep) -> None:
-        if "slurmctld" not in self.cluster.down:
-            preempt(sweep)
-
-    def do_restart_a_daemon(self, sweep: Sweep) -> None:
-        name = self.chance.choice(["slurmctld", "slurmdbd", *self.cluster.shape.node_names])
-        # The controller writes down what it was told within five seconds, or after TERM.
-        self.cluster.kill(name, number=signal.SIGTERM)
-        time.sleep(self.chance.uniform(0, 3))
-        self.cluster.restart(name)
-
-    def do_let_a_command_hang_or_fail(self, sweep: Sweep) -> None:
-        flag = self.bin / f"{self.chance.choice(HANGING)}.{self.chance.choice(['hangs', 'fails'])}"
-        flag.touch()
-        time.sleep(3)
-        flag.unlink()
-
-    def do_end_a_command(self, sweep: Sweep) -> None:
-        number = self.sweeps.index(sweep)
-        kind = self.chance.choice([signal.SIGINT, signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
-        self.commands[number].send_signal(kind)
-
-    def do_attach_twice(self, sweep: Sweep) -> None:
-        second = sweep.start()
-        time.sleep(2)
-        second.kill()
-        second.communicate()
+@pytest.fixture
+def small(extras: set[str], lab: Path) -> Iterator[Path | None]:
+    """A small disk."""
+    with ExitStack() as stack:
+        place = None
+        if "disk" in extras:
+            try:
+                place = stack.enter_context(disk(lab / "disk", "size=32m,mode=1777"))
+            except pytest.skip.Exception as lacking:
+                print("without a full disk:", lacking)
+        yield place
 
 
 @pytest.mark.timeout(3600)
-def test_chaos(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
+def test_chaos(
+    trace: Callable[..., Sweep], projects: list[Project], small: Path | None, extras: set[str],
+    cluster: Cluster, lab: Path, tmp_path: Path,
+) -> None:  # fmt: skip
     """Each run completes exactly once, with the metrics of one that nothing disturbed; no step before its newest
     checkpoint is done twice; nothing is torn; no process and no job is left; records and Slurm agree."""
-    print("seed:", SEED)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in HANGING:
-        (programs / name).write_text(HANG % name)
-        (programs / name).chmod(0o755)
-    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    chaos = Chaos([], cluster, programs, random.Random(SEED))
+    print("seed:", SEED, "with", *sorted(extras))
+    chaos = Chaos(SEED, cluster, lab, small)
+    try:
+        go_on(chaos, lambda number: make(trace, projects, chaos, extras, number))
+    except BaseException:
+        kept = shutil.copytree(
+            lab,
+            tmp_path / "kept",
+            symlinks=True,
+            ignore=shutil.ignore_patterns(".venv", "home of *"),
+        )
+        (kept / "outputs").write_text("\n---\n".join(chaos.outputs))
+        print("what it was done to:", kept)
+        raise
+
+
+def go_on(chaos: Chaos, sweeps: Callable[[int], Iterator[Sweep]]) -> None:
+    """With new sweeps, when all are complete, until the time is over."""
+    chance = random.Random(SEED)
     deadline = time.monotonic() + 60 * MINUTES
     number = 0
-    while number == 0 or time.monotonic() < deadline:  # with new sweeps, when all are complete
+    while number == 0 or time.monotonic() < deadline:
         number += 1
-        chaos.begin(
-            [
-                traced(*shape, name=f"{name}{number}", pace=0.5, PATH=path)
-                for name, shape in SHAPES.items()
-            ]
-        )
+        chaos.begin(list(sweeps(number)))
         try:
             while time.monotonic() < deadline and not chaos.attend():
-                time.sleep(chaos.chance.uniform(0, 3))
+                time.sleep(chance.uniform(0, 3))
+                chaos.settle()
                 chaos.strike()
+            chaos.settle(all_of_it=True)
             print(sum(chaos.done.values()), "faults:", dict(chaos.done), flush=True)
             for sweep in chaos.sweeps:
                 sweep.set_pace(0)
             wait_until(chaos.attend, seconds=600)
         finally:
+            chaos.settle(all_of_it=True)
             for command in chaos.commands.values():
                 command.kill()
+        wait_until(chaos.has_left_no_job)
+        wait_until(lambda: not list(chaos.processes()))
         for sweep in chaos.sweeps:
             check(sweep)
-        wait_until(chaos.has_left_no_job)
+        for output in chaos.outputs:
+            assert "Traceback" not in output, output
+
+
+def make(
+    trace: Callable[..., Sweep], projects: list[Project], chaos: Chaos, extras: set[str],
+    number: int,
+) -> Iterator[Sweep]:  # fmt: skip
+    """One of each shape, divided among the users. If there is little time, the array is the one with an extra."""
+    names = {*SHAPES} - ({"disk", "wandb"} - extras)
+    if len(extras) == 1 and "user" not in extras:
+        names.remove("array")
+    if chaos.disk is None:
+        names.discard("disk")
+    chance = random.Random(f"{SEED} owners of {number}")
+    owners = [*projects, *chance.choices(projects, k=len(names) - len(projects))]
+    chance.shuffle(owners)
+    for name, project in zip(sorted(names), owners, strict=True):
+        unique = f"{name}{number}"
+        variables = dict(chaos.variables)
+        folder = chaos.folder / f"of {project.user or 'root'}"
+        if name == "disk" and chaos.disk:  # where the traces of its steps would be lost
+            folder, variables["TRACES"] = chaos.disk, f"{chaos.folder}/traces{number}"
+        if name == "wandb":
+            variables["WANDB_MODE"] = "offline"
+        folder.mkdir(exist_ok=True)
+        yield trace(project, *SHAPES[name], name=unique, pace=0.5, folder=folder, **variables)
 
 
 def check(sweep: Sweep) -> None:
     """What is to hold of a sweep afterwards."""
     assert sweep.states == ["COMPLETED"] * len(sweep.numbers)
     assert sweep.lost() == []
-    for number in sweep.numbers:
+    for number, run in zip(sweep.numbers, sweep.runs, strict=True):
+        ends = [attempt.get("state") for attempt in run["attempts"]]
+        assert ends.count("COMPLETED") == 1, (number, ends)
         saved = 0
-        for line in (sweep.directory / str(number) / "steps_0").read_text().splitlines():
+        for line in (sweep.traces / str(number) / "steps_0").read_text().splitlines():
             word, step = line.split()
             if word == "end":
                 saved = max(saved, int(step) - 1)  # the checkpoint after it may be lost
             else:
                 assert int(step) > saved, (number, line)
-    for path in sweep.directory.glob("**/*.json"):
-        json.loads(path.read_text())
-    wait_until(lambda: not runs_of(sweep.directory))
+    check_files(sweep)
     table = sweep.project.run("hpc", "status", sweep.directory)
     assert f"{len(sweep.numbers)} completed" in table.stdout
+    if sweep.variables["WANDB_MODE"] == "offline":
+        check_wandb(sweep)
+
+
+def check_files(sweep: Sweep) -> None:
+    """All are their owner's, and whole."""
+    owner = pwd.getpwnam(sweep.project.user or "root").pw_uid
+    for path in sweep.directory.glob("**/*"):
+        assert path.lstat().st_uid == owner, path
+    for path in sweep.directory.glob("**/*.json"):
+        json.loads(path.read_text())
+    for path in sweep.directory.glob("[0-9]*/checkpoint_*.ckpt"):
+        assert f"{zlib.crc32(path.read_bytes()):08x}" in path.name, path
+    for path in sweep.directory.glob("jobs/run_*.pkl"):
+        with path.open("rb") as file:
+            parts = 0
+            while file.peek(1):
+                parts += bool([*pickletools.genops(file)])
+        assert parts == 3, path
+
+
+def check_wandb(sweep: Sweep) -> None:
+    """Each step is sent once, whatever its service had written when it was killed."""
+    home = sweep.project.environment().get("TMPDIR", "/tmp")
+    with receiving() as server:
+        done = sweep.project.run("hpc", "sync", sweep.directory, **{"HOME": home, **server})
+    assert done.returncode == 0, done.stdout + done.stderr
+    for number, run in zip(sweep.numbers, sweep.runs, strict=True):
+        (epochs,) = (each for each in run["overrides"] if each.startswith("epochs="))
+        identity = (sweep.directory / str(number) / "wandb_id").read_text()
+        assert received()[identity] == [*range(1, int(epochs.partition("=")[2]) + 1)]

@@ -201,6 +201,23 @@ def test_the_command_is_killed_while_it_submits(
     sweep.tell("the command is killed between sbatch and its record", 1)
 
 
+def test_sbatch_is_killed_while_it_submits(traced: Traced, tmp_path: Path) -> None:
+    """Slurm has the job: it is found, and there is no second one."""
+    sweep = traced("+setup=hpc_batch", "epochs=3", pace=0)
+    calls, sbatch = tmp_path / "calls", tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(
+        f'#!/bin/sh\necho >>{calls}\nPATH="${{PATH#*:}}" sbatch "$@" > /dev/null\nkill -KILL $$\n'
+    )
+    sbatch.chmod(0o755)
+    sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "exit code -9; trying again" in done.stdout + done.stderr
+    assert calls.read_text() == "\n"
+    sweep.tell("sbatch is killed after Slurm has taken the job", 1)
+
+
 def test_that_nobody_waits_for(traced: Traced) -> None:
     """A run that is killed with all of its job is shown as lost."""
     sweep = traced("+setup=hpc_batch", "epochs=60", pace=0.5)

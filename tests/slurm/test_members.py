@@ -3,8 +3,7 @@
 import pickle
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,6 @@ DAY = "2026-01-31"
 # Python may lie where only root can look: nobody may read everything, and write as nobody.
 READS_ALL = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", *READS_ALL)
-
-
-@pytest.fixture
-def lab() -> Iterator[Path]:
-    """A folder that, other than pytest's, others can enter: git asks whether the user may, without
-    regard to capabilities."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)
-        path.chmod(0o755)
-        yield path
 
 
 @pytest.fixture

@@ -2,17 +2,15 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from faults import Sweep
 from jobs import slurm, supervisors_of, wait_until
 from library import wandb_file
-from library.wandb_server import Receiver
+from library.wandb_server import received, receiving
 from running import Ended, Project, disk
 
 from hpc_hydra import read_metrics
@@ -24,21 +22,13 @@ EPOCHS = 24
 @contextmanager
 def server(project: Project, home: Path) -> Iterator[Callable[[Path], Ended]]:
     """Like W&B's, for a new user: sends a sweep there with `hpc sync`."""
-    Receiver.received = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        known = {
-            "HOME": str(home), "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}",
-            "WANDB_API_KEY": "0" * 40,
-        }  # fmt: skip
-        yield lambda sweep: project.run("hpc", "sync", sweep, **known)
-        server.shutdown()
+    with receiving() as known:
+        yield lambda sweep: project.run("hpc", "sync", sweep, HOME=str(home), **known)
 
 
-def received(run: Path) -> list[int]:
+def steps_of(run: Path) -> list[int]:
     """The steps that the server has of a run, in the order of their lines."""
-    lines = Receiver.received[(run / "wandb_id").read_text()]
-    return [lines[number] for number in sorted(lines)]
+    return received()[(run / "wandb_id").read_text()]
 
 
 def service_of(sweep: Path) -> int:
@@ -107,11 +97,11 @@ def test_offline_across_two_requeues_and_a_kill(traced: Traced, tmp_path: Path) 
         sent = sync(sweep.directory)
         assert sent.returncode == 0 and sent.stdout == "2 of 2 runs: 2 sent, 0 failed\n", sent
         assert sent.stderr == ""
-        assert received(first) == list(range(1, EPOCHS + 1))
-        got = received(killed)
+        assert steps_of(first) == list(range(1, EPOCHS + 1))
+        got = steps_of(killed)
         assert got == list(read_metrics(killed)) and 5 <= len(got) < EPOCHS
         assert sync(sweep.directory).stdout == "Nothing to send.\n"
         assert sweep.repeat().returncode == 0
         assert sync(sweep.directory).stdout == "1 of 1 runs: 1 sent, 0 failed\n"
-        assert received(killed) == list(range(1, EPOCHS + 1))
+        assert steps_of(killed) == list(range(1, EPOCHS + 1))
     sweep.tell("two requeues with W&B offline; then synced as one W&B run", 2, steps_may_be_lost=1)

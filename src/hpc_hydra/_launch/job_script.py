@@ -114,7 +114,8 @@ class SlurmExecutor(submitit.SlurmExecutor):
             if done.returncode == 0:
                 return self._get_job_id_from_submission_command(done.stdout)
             error = done.stderr.strip() or f"sbatch ended with exit code {done.returncode}"
-            if not AWAY.search(error):
+            killed = done.returncode < 0  # perhaps after Slurm had taken the job
+            if not killed and not AWAY.search(error):
                 script.unlink()
                 raise Refused(error)
             log.warning("%s; trying again (Ctrl-C twice: give up)", error)
