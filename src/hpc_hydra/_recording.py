@@ -68,7 +68,8 @@ class RecordCallback(Callback):
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
             refuse_foreign(directory, directory / records.SWEEP)
             may_change = config.hydra.launcher.get("may_change") or ()
-            refuse_another_sweep(directory, typed_overrides(config), (), may_change)
+            sweep = records.read_sweep(directory)
+            refuse_another_sweep(directory, sweep, typed_overrides(config), (), may_change)
         # Jobs compose their config anew, from these overrides.
         quoted = QuotedString(str(directory), Quote.single).with_quotes()
         with open_dict(config), read_write(config.hydra):
@@ -210,17 +211,19 @@ def refuse_foreign(*paths: Path) -> None:
 
 def refuse_another_sweep(
     directory: Path,
+    sweep: Mapping[str, Any],
     overrides: Sequence[str],
-    runs: Iterable[Mapping[str, Any]] = (),
-    may_change: Sequence[str] = (),
+    runs: Iterable[Mapping[str, Any]],
+    may_change: Sequence[str],
 ) -> None:
     """What is about a parameter that ``may_change`` makes no difference, if all runs have it alike.
 
     Raises:
-    LauncherError: ``directory`` has a sweep of other ``overrides``, or whose ``runs`` have.
+    LauncherError: ``directory`` has a ``sweep`` of other ``overrides``, or whose ``runs`` have.
     """
-    sweep = records.read_sweep(directory)
-    recorded = {run["number"]: run["overrides"] for run in sweep.get("runs", [])}
+    if not sweep:
+        return
+    recorded = {run["number"]: run["overrides"] for run in sweep["runs"]}
     runs = list(runs)
     for parameter in may_change:
         for each in (recorded.values(), [run["overrides"] for run in runs]):
@@ -230,7 +233,7 @@ def refuse_another_sweep(
                     f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
                     "another hydra.sweep.dir="
                 )
-    pairs = [(sweep.get("overrides", overrides), list(overrides))]
+    pairs = [(sweep["overrides"], list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
     for there, here in pairs:
         alike = [[o for o in own if records.key_of(o) not in may_change] for own in (there, here)]

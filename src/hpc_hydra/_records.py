@@ -106,6 +106,7 @@ def record_sweep(
     overrides: Sequence[str],
     runs: Iterable[Mapping[str, Any]],
     submission: Mapping[str, Any] | None = None,
+    sweep: dict[str, Any] | None = None,
 ) -> None:
     """Put ``runs`` (number, overrides, job_id, log, ranks, submission) into the `sweep.json` of
     ``directory``, and the ``submission`` that some of them belong to.
@@ -113,17 +114,20 @@ def record_sweep(
     Args:
         cluster: where the jobs are: "slurm" or "local".
         overrides: those of the whole sweep.
+        sweep: what `read_sweep` gave to a caller that has kept all others from the directory since; it is
+            brought up to date but for ``runs``, which that caller has.
     """
-    sweep = read_sweep(directory)
+    sweep = read_sweep(directory) if sweep is None else sweep
     if not sweep:
-        sweep = {"overrides": list(overrides), "start": now(), "submissions": [], "runs": []}
+        sweep |= {"start": now(), "submissions": [], "runs": []}
         _remember(directory)
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
-    rows = _replaced(sweep.pop("runs"), runs)
+    rows = _replaced(sweep["runs"], runs)
     sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
-    head = _text({**sweep, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
+    about = {name: value for name, value in sweep.items() if name != "runs"}
+    head = _text({**about, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
         file.write(f'{head},\n "runs": ['.encode())

@@ -1,6 +1,8 @@
 """What Slurm has in its queue."""
 
 import os
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from ._commands import answer
@@ -31,30 +33,32 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     Those that have ended are among them for some minutes (Slurm's MinJobAge). None where there is no
     Slurm, or where it does not answer.
     """
+    rows = _rows(uid, *WIDTHS)
+    if rows is None:
+        return None
+    return {job: Job(_shown(state, code), *more) for job, state, code, *more in rows}
+
+
+def states() -> dict[str, str] | None:
+    """The state of each of this user's `jobs`."""
+    rows = _rows(None, "JobArrayID", "State", "exit_code")
+    return None if rows is None else {job: _shown(state, code) for job, state, code in rows}
+
+
+def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:
+    """These of WIDTHS for each job; blank what Slurm does not say."""
     queue = ask(
         "--array", "--states=all", f"--user={os.geteuid() if uid is None else uid}",
-        f"--Format={','.join(f'{name}:{width}' for name, width in WIDTHS.items())}",
+        f"--Format={','.join(f'{name}:{WIDTHS[name]}' for name in columns)}",
     )  # fmt: skip
     if queue is None:
         return None
-    found = {}
-    for line in queue.splitlines():
-        fields, begin = [], 0
-        for width in WIDTHS.values():
-            fields.append(line[begin : begin + width].strip())
-            begin += width
-        job, state, code, start, nodes, reason = (
-            "" if field in ("N/A", "n/a", "(null)", "None") else field for field in fields
-        )
-        if job:
-            found[job] = Job(_shown(state, code), start, nodes, reason)
-    return found
-
-
-def states(uid: int | None = None) -> dict[str, str] | None:
-    """The state of each of a user's `jobs`."""
-    found = jobs(uid)
-    return None if found is None else {job_id: job.state for job_id, job in found.items()}
+    ends = [0, *accumulate(WIDTHS[name] for name in columns)]
+    return (
+        ["" if field in ("N/A", "n/a", "(null)", "None") else field for field in fields]
+        for line in queue.splitlines()
+        if (fields := [line[begin:end].strip() for begin, end in pairwise(ends)])[0]
+    )
 
 
 def waits(state: str) -> bool:

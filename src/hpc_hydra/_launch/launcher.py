@@ -57,6 +57,7 @@ class Launcher(stock.BaseSubmititLauncher):
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
     _copy: Path | None = None  # of the source
+    _sweep: dict[str, Any]  # as it was recorded before
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -139,15 +140,19 @@ class Launcher(stock.BaseSubmititLauncher):
         assert self.config is not None
         overrides = typed_overrides(self.config)
         may_change = self.params["may_change"] or ()
-        refuse_another_sweep(self.directory, overrides, map(vars, runs), may_change)
-        sweep = records.read_sweep(self.directory)
+        self._sweep = sweep = records.read_sweep(self.directory)
+        refuse_another_sweep(self.directory, sweep, overrides, map(vars, runs), may_change)
         recorded = {run["number"]: run for run in sweep.get("runs", [])}
         changed: set[int] = set()
         for run in runs:
-            own, known = run.overrides, recorded.get(run.number, {})
-            vars(run).update({**known, "overrides": own})
-            if known.get("overrides", own) != own:
-                changed.add(run.number)
+            if known := recorded.get(run.number):
+                own = run.overrides
+                vars(run).update({**known, "overrides": own})
+                if known["overrides"] != own:
+                    changed.add(run.number)
+        if recorded:
+            numbers = {run.number for run in runs}
+            sweep["runs"] = [row for row in sweep["runs"] if row["number"] not in numbers]
         if changed and self.params["only_runs"] is not None:
             raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
         self._adopt(runs)
@@ -247,7 +252,9 @@ class Launcher(stock.BaseSubmititLauncher):
         assert self.config is not None
         overrides = typed_overrides(self.config)
         rows = map(vars, runs)
-        records.record_sweep(self.directory, self._EXECUTOR, overrides, rows, submission)
+        records.record_sweep(
+            self.directory, self._EXECUTOR, overrides, rows, submission, self._sweep
+        )
 
     @staticmethod
     def _command(python: str, submission: Path, first_job: int) -> str:

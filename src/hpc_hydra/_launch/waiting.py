@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from .. import _squeue as squeue
@@ -17,6 +20,7 @@ LOOK_EVERY_S = 0.5
 SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
 LINE_EVERY_S = 10
 QUEUE_EVERY_S = 30
+BAR = 30  # characters at most
 
 
 class Watch:
@@ -141,26 +145,20 @@ class View:
     """On a terminal a bar, below the failures; elsewhere now and then a line in the log."""
 
     def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bar = Progress(
-            BarColumn(30),
-            TextColumn("{task.completed:.0f} of {task.total}: {task.description}"),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True), auto_refresh=False, transient=True,
-        )  # fmt: skip
-        self._task = self._bar.add_task("", total=total)
+        self._total = total
+        # Of rich's bar and console a waiting process would take three megabytes more.
+        shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = shown or bool(os.environ.get("FORCE_COLOR"))
+        self._began: float | None = None
         self._told = 0  # failures
         self._written = ("", 0.0)
 
     def __enter__(self) -> View:
-        if self._bar.console.is_terminal:
-            self._bar.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
+        if self._drawn:
+            self._draw("")
 
     def show(self, watch: Watch) -> None:
         """Show how far the sweep is."""
@@ -169,14 +167,32 @@ class View:
         pending = len(watch.open) - running
         line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
         before, at = self._written
-        if self._bar.console.is_terminal:
+        if self._drawn:
             for failure in watch.failures[self._told :]:
-                self._bar.console.print(failure, style="red", markup=False, highlight=False)
+                self._draw(
+                    failure if "NO_COLOR" in os.environ else f"\x1b[31m{failure}\x1b[0m", "\n"
+                )
             self._told = failed
-            self._bar.update(self._task, completed=over, description=line, refresh=True)
+            self._draw(self._bar(over, running, line))
         elif line != before and time.monotonic() > at + LINE_EVERY_S:
             log.info(line)
             self._written = line, time.monotonic()
+
+    def _bar(self, over: int, running: int, line: str) -> str:
+        if self._began is None and (over or running):
+            self._began = time.monotonic()
+        text = f"{over} of {self._total}: {line}"
+        if self._began is not None and over:
+            seconds = (time.monotonic() - self._began) / over * (self._total - over)
+            text += f", {timedelta(seconds=int(seconds))} to go"
+        columns = shutil.get_terminal_size().columns - 1
+        width = min(max(columns - len(text) - 1, 0), BAR)
+        return f"{'━' * round(width * over / self._total):<{width}} {text}"[:columns]
+
+    @staticmethod
+    def _draw(text: str, end: str = "") -> None:
+        """Write ``text`` in place of the bar."""
+        print(f"\r\x1b[K{text}", end=end, file=sys.stderr, flush=True)
 
 
 def wait(
