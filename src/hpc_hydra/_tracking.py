@@ -231,7 +231,8 @@ def segments_to_send(directory: Path) -> list[Path]:
         whole = []
     segments = sorted(folder.glob("offline-run-*"))
     unsent = [each for each in segments if _sent(each) is None]
-    incomplete = any(each.name not in whole for each in unsent) or not segments
+    # Without any, what there was is set aside, and nothing could be written in its place.
+    incomplete = not segments or any(each.name not in whole for each in unsent)
     configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
     if incomplete and all(path.exists() for path in configs):
         _write_again(directory, OmegaConf.unsafe_merge(*map(OmegaConf.load, configs)))

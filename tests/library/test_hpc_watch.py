@@ -50,6 +50,17 @@ def test_sweeps_are_listed_the_newest_first(app: App) -> None:
     assert all(each["app"] == "zen_app" for each in found)
 
 
+def test_on_a_terminal_directories_are_told_apart(app: App) -> None:
+    """A narrow one has no room for whole paths; `hpc` knows sweeps by what is shown."""
+    main, terminal = os.openpty()
+    command = [sys.executable, "-m", "hpc_hydra"]
+    subprocess.run(command, stdout=terminal, env={**os.environ, "COLUMNS": "100"}, check=True)
+    os.close(terminal)
+    shown = os.read(main, 65536).decode()
+    os.close(main)
+    assert re.search(r" paper/fig1 ", shown) and f"directories in {app.folder}/\r\n" in shown
+
+
 def test_the_range_of_results_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each number, if the task returns several; which end is the better one is not known."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))

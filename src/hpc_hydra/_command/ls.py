@@ -15,7 +15,7 @@ import typer
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._results import flat, is_number
+from .._results import flat, is_number, names_of
 from .._table import console, counts, short
 from .recorded import place_of_app
 from .sweeps import JSON, as_json, fail
@@ -105,7 +105,10 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
     from rich.text import Text
 
     table = Table("start", "app", "overrides", "runs", "results", "directory", box=box.SIMPLE_HEAD)
-    table.columns[-1].overflow = "fold"  # to be copied
+    table.columns[-1].no_wrap = True  # to be copied
+    where, directories = console(), [sweep["directory"] for sweep in sweeps]
+    # A terminal has no room for what all have in common.
+    names = names_of(directories) if where.is_terminal else {each: each for each in directories}
     for sweep in sweeps:
         results = ", ".join(
             " ".join([*name.split(".")[1:], " to ".join(dict.fromkeys(map(short, ends)))])
@@ -114,6 +117,8 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
         start = datetime.fromisoformat(sweep["start"])
         table.add_row(
             f"{start:%b %d %H:%M}", *map(Text, (sweep["app"], sweep["overrides"], sweep["states"],
-                                                results, sweep["directory"])),
+                                                results, names[sweep["directory"]])),
         )  # fmt: skip
-    console().print(table)
+    where.print(table)
+    if above := directories[0].removesuffix(names[directories[0]]):
+        print(f"directories in {above}")

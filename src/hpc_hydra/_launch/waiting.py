@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
+LONGEST_S = (
+    10  # until the next look, though the first one, which finds hundreds of failures, took long
+)
 LINE_EVERY_S = 10
 QUEUE_EVERY_S = 30
 BAR = 30  # characters at most
@@ -217,4 +220,5 @@ def wait(
         view.show(watch)
         if not watch.open:
             return
-        time.sleep(max(LOOK_EVERY_S, (time.process_time() - began) / SHARE_OF_CORE))
+        pause = (time.process_time() - began) / SHARE_OF_CORE
+        time.sleep(min(max(LOOK_EVERY_S, pause), LONGEST_S))
