@@ -171,16 +171,18 @@ def _directory(config: DictConfig, key: str) -> Path:
     directory = Path(OmegaConf.select(config, key)).absolute()
     overrides = config.hydra.overrides.hydra
     chosen = any(override.startswith(f"{key}=") for override in overrides)
-    if (
-        by_torchrun()
-        and int(os.environ["WORLD_SIZE"]) > 1
-        and not (chosen and key == "hydra.run.dir")
-    ):
-        raise LauncherError(
-            "torchrun starts this command once per rank, and each would have another output directory: name "
-            "it, as in hydra.run.dir=outputs/try, for a single run; or leave torchrun out and have the "
-            "launcher start the ranks, with hydra.launcher.tasks_per_node=2, say"
-        )
+    if by_torchrun():
+        if key == "hydra.sweep.dir":
+            raise LauncherError(
+                "torchrun starts this command once per rank, and each would start the sweep: leave torchrun "
+                "out, the launcher starts the ranks, with hydra.launcher.tasks_per_node=2, say"
+            )
+        if not chosen and int(os.environ["WORLD_SIZE"]) > 1:
+            raise LauncherError(
+                "torchrun starts this command once per rank, and each would have another output directory: "
+                "name it, as in hydra.run.dir=outputs/try; or leave torchrun out and have the launcher start "
+                "the ranks, with hydra.launcher.tasks_per_node=2, say"
+            )
     return directory if chosen else records.claim(directory)
 
 

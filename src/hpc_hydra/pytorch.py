@@ -50,7 +50,8 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
     """Join the other ranks of this run; leave them at the end of the block, when all have come to it.
 
     Yields this process's place among them and the device that is its own. Several ranks can then use
-    `torch.distributed`, with NCCL for what is on a GPU and Gloo for what is not; a rank alone has no group.
+    `torch.distributed`, with NCCL for what is on a GPU and Gloo for what is not; a rank alone has no group, unless
+    a trainer makes one, which is the trainer's.
 
     Raises:
         RuntimeError: the ranks do not find each other.
@@ -61,16 +62,19 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
     process = this_process(output_dir)
     process.export()
     device = _device(process)
-    if process.world_size > 1:
+    own_group = process.world_size > 1
+    if own_group:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend)
     try:
         yield process, device
         _finish_writing()
-        total(torch.zeros(1))  # rank 0, which the others need, is the last to write
+        # Rank 0, which the others need, is the last to write.
+        total(torch.zeros(1, device=_device_of_messages()))
     finally:
         # Of NCCL it can wait for ever for a rank that has failed: the end of the process ends that too.
-        if distributed.is_initialized() and (device.type == "cpu" or sys.exc_info()[0] is None):
+        hopeless = device.type != "cpu" and sys.exc_info()[0] is not None
+        if own_group and distributed.is_initialized() and not hopeless:
             distributed.destroy_process_group()
 
 
@@ -100,17 +104,26 @@ def stop_requested() -> bool:
     """Whether Slurm asked one of the ranks of this run to stop, and so all of them: the same answer on each.
 
     Every rank has to ask as often as the others do. It takes a message between them, of a tenth of a
-    millisecond or so, and does not wait for the GPU.
+    millisecond or so, and does not wait for the GPU, except in a group of a trainer's with NCCL alone.
     """
     import torch
     from torch import distributed
 
     if not distributed.is_initialized():
         return signals.stop_requested()
-    number = _reduced(torch.tensor(signals.signal_of_stop()), distributed.ReduceOp.MAX)
+    own = torch.tensor(signals.signal_of_stop(), device=_device_of_messages())
+    number = _reduced(own, distributed.ReduceOp.MAX)
     if number:
         signals.request_stop(int(number))
     return bool(number)
+
+
+def _device_of_messages() -> str:
+    """Whose tensors the ranks can send to each other: the CPU's, unless a trainer's group has NCCL alone."""
+    from torch import distributed
+
+    group = distributed.get_backend_config() if distributed.is_initialized() else "cpu:"
+    return "cpu" if "cpu:" in group else "cuda"
 
 
 def total(values: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,23 @@ def test_a_rank_alone_needs_no_group() -> None:
         assert pytorch.total(torch.tensor(3)) == 3
 
 
+def test_the_group_of_a_trainer_is_used_and_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accelerate makes one of a rank alone, once for the process, and some have NCCL only."""
+    distributed = torch.distributed
+    try:
+        for _ in range(2):
+            with pytorch.process_group():
+                if not distributed.is_initialized():
+                    distributed.init_process_group("gloo")
+                assert not pytorch.stop_requested()
+                assert pytorch._device_of_messages() == "cpu"
+            assert distributed.is_initialized()
+        monkeypatch.setattr(distributed, "get_backend_config", lambda: "cuda:nccl")
+        assert pytorch._device_of_messages() == "cuda"
+    finally:
+        distributed.destroy_process_group()
+
+
 def test_a_gpu_that_pytorch_cannot_use(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -103,6 +103,19 @@ def test_local_ranks_of_two_runs_do_not_meet(process: Callable[..., Process]) ->
     assert process(STEP | LOCAL | {"CUDA_VISIBLE_DEVICES": "0,1"}).local_gpu == 1
 
 
+@pytest.mark.parametrize("around", [{}, STEP, LOCAL])
+def test_torchrun_is_what_has_started_the_process(
+    around: Variables, process: Callable[..., Process]
+) -> None:
+    """Whatever else it is in."""
+    own: Variables = {
+        "TORCHELASTIC_RUN_ID": "none", "RANK": 5, "WORLD_SIZE": 8, "LOCAL_RANK": 1, "LOCAL_WORLD_SIZE": 4,
+        "MASTER_ADDR": "gpu01", "MASTER_PORT": 29400, "CUDA_VISIBLE_DEVICES": "0,1,2,3",
+    }  # fmt: skip
+    assert process(around | own) == Process(5, 8, 1, 4, 1, "gpu01", 29400)
+    assert ranks.rank() == 5
+
+
 @pytest.mark.parametrize(
     "variables",
     [

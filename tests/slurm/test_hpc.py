@@ -8,6 +8,15 @@ from running import Ended, Project
 from test_another_app import app as app  # a fixture
 from test_another_app import sweep
 
+# What PyTorch says of itself on a GPU node for which it has not been built.
+CPU_TORCH = """
+from types import SimpleNamespace as _Space
+__version__ = "2.13.0+cpu"
+version = _Space(cuda=None, hip=None)
+cuda = _Space(device_count=lambda: 0)
+"""
+GPUS = ("hydra.launcher.partition=gpu", "hydra.launcher.gres=gpu:2")
+
 
 def hpc(app: Project, *words: str) -> Ended:
     return app.run("hpc", *words, XDG_STATE_HOME=f"{app.path}/.state")
@@ -111,4 +120,11 @@ def test_could_a_job_run(app: Project) -> None:
         assert ill.returncode == 1 and complaint in ill.stdout
     lost = hpc(app, "doctor", "app.py", "hydra.launcher.setup=[module load x]", "--job")
     assert lost.returncode == 1 and "a setup command failed" in lost.stdout
+    (app.path / "torch.py").write_text(CPU_TORCH)
+    blind = hpc(app, "doctor", "app.py", *GPUS, "--job")
+    assert blind.returncode == 1
+    assert (
+        "PyTorch 2.13.0+cpu, built for CPUs alone, sees 0 of 2 GPUs\n     -> install a build"
+        in blind.stdout
+    )
     assert not list(app.path.glob(".hpc-doctor-*"))

@@ -188,7 +188,7 @@ def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
         seen = re.search("^PyTorch .* sees ([0-9]+) of ([0-9]+) GPUs$", logs, re.MULTILINE)
         if seen and int(seen[1]) < int(seen[2]):
             return Finding("bad", f"{said}; {seen[0]}",
-                           "install the build of PyTorch for the driver that nvidia-smi names there")  # fmt: skip
+                           "install a build of PyTorch for no newer CUDA than nvidia-smi names there, or for its ROCm")  # fmt: skip
         return Finding("ok", f"{said}; {seen[0]}" if seen else said)
     said = "\n".join((logs.strip() or ended.stderr.strip()).splitlines()[-3:])
     return Finding("bad", f"{what} did not start Python: {said or 'it left no log'}",

@@ -9,6 +9,7 @@ print(f"started {sys.executable}", flush=True)
 if find_spec("torch"):
     import torch
 
-    print(
-        f"PyTorch {torch.__version__} sees {torch.cuda.device_count()} of {len(gpus_here())} GPUs"
-    )
+    cuda, rocm, gpus = torch.version.cuda, torch.version.hip, len(gpus_here())
+    built = f"CUDA {cuda}" if cuda else f"ROCm {rocm}" if rocm else "CPUs alone"
+    seen = torch.cuda.device_count()
+    print(f"PyTorch {torch.__version__}, built for {built}, sees {seen} of {gpus} GPUs")
