@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -53,14 +54,12 @@ def sync(
     failed: list[str] = []
     sent = 0
     if todo:
-        from .._tracking import segments_to_send
-
         _reach()
         left = []
         for sweep, run in todo:
             name = f"{sweep.name} run {run['number']}"
             try:
-                if segments := segments_to_send(folder_of(sweep, run)):
+                if segments := _to_send(folder_of(sweep, run)):
                     left.append((name, segments))
             except Exception as error:  # a config that cannot be read any more; a full disk
                 failed.append(f"{name}: {type(error).__name__}: {error}")
@@ -85,6 +84,40 @@ def sync(
     for line in failed:
         print(line, file=sys.stderr)
     raise typer.Exit(int(bool(failed)))
+
+
+def _to_send(directory: Path) -> list[Path]:
+    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them
+    was not written to its end, since W&B or the run was killed, it is set aside, and one is made from
+    `metrics.jsonl` in its place, where the run's config is known."""
+    from .._tracking import STATE, last_sent
+
+    folder = directory / "wandb"
+
+    def unsent() -> list[Path]:
+        return [each for each in sorted(folder.glob("offline-run-*")) if last_sent(each) is None]
+
+    whole = []
+    with suppress(OSError, ValueError, KeyError):
+        whole = json.loads((folder / STATE).read_text())["segments"]
+    configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
+    if any(each.name not in whole for each in unsent()) and all(map(Path.exists, configs)):
+        _write_again(directory, configs)
+    return unsent()
+
+
+def _write_again(directory: Path, configs: list[Path]) -> None:
+    from omegaconf import OmegaConf
+
+    from .._hydra import resolve_with
+    from .._tracking import TrackedRun, WandbCallback
+
+    config: Any = OmegaConf.unsafe_merge(*map(OmegaConf.load, configs))
+    resolve_with(config)  # the task's config may refer to Hydra's
+    for each in (config.hydra.get("callbacks") or {}).values():
+        if re.fullmatch(r"hpc_hydra\.(_tracking\.)?WandbCallback", each.get("_target_", "")):
+            options = WandbCallback(each.project).options(config)
+            TrackedRun(directory, "offline", options).close(1)
 
 
 def _reach() -> None:
