@@ -2,7 +2,8 @@
 
 Time is that of the whole command, Python's start and its end included. Ours composes each run and
 records it, as the stock launcher does, for which each run is a job of its own; Parsl's calls are
-functions, for workers in one job of the same size. How long a job took is what Slurm says.
+functions, for workers in one job of the same size. Each of these workers does all its calls in one process,
+as ours do with `process_per_run=false`: that is compared, too. How long a job took is what Slurm says.
 
 Runs of uneven length are compared with two ideals without any cost: to hand them out in their order as ranks
 become free, which is the best without knowing how long each takes; and to know that beforehand.
@@ -21,6 +22,7 @@ from measuring import OURS, STOCK, Place, Row, goal, packed, seconds, tell
 RUNS, RANKS = 200, 4
 REPEATS = 3  # of all but the stock launcher, which takes minutes
 QUICK_PERIOD_S = 0.2
+ONE_PROCESS = "hydra.launcher.process_per_run=false"  # for all runs of a rank
 SLEEP_S, GPUS = 20, 4
 # Log-normal, as the lengths of trials with early stopping are.
 UNEVEN_S = [round(min(random.Random(seed).lognormvariate(0, 1.5), 20), 1) for seed in range(64)]
@@ -35,14 +37,19 @@ def _short_runs(place: Place) -> list[Row]:
     every = f"seed=range({RUNS})"
     place.used(*app, *OURS, *packed(2, RANKS), "seed=range(2)")  # compiles what it imports
     _parsl(place)
-    ours, parsl, quick_parsl = [], [], []
+    ours, one_process, parsl, quick_parsl = [], [], [], []
     for turn in range(REPEATS):  # in turns: a machine is not equally quick all the time
         tell(f"{RUNS} runs in one job with ours and with Parsl, {turn + 1} of {REPEATS}")
         place.wait_until_idle()
         ours.append(place.used(*app, *OURS, *packed(RUNS, RANKS), every).seconds)
+        place.wait_until_idle()
+        one_process.append(
+            place.used(*app, *OURS, *packed(RUNS, RANKS), ONE_PROCESS, every).seconds
+        )
         parsl.append(_parsl(place))
         quick_parsl.append(_parsl(place, QUICK_PERIOD_S))
-        tell(f"{seconds(ours[-1])}; {seconds(parsl[-1][0])}; {seconds(quick_parsl[-1][0])}")
+        latest = ours[-1], one_process[-1], parsl[-1][0], quick_parsl[-1][0]
+        tell("; ".join(map(seconds, latest)))
     tell(f"{RUNS} runs with the stock launcher: takes minutes")
     place.wait_until_idle()
     stock = place.used(*app, *STOCK, every).seconds
@@ -51,7 +58,7 @@ def _short_runs(place: Place) -> list[Row]:
     basic = place.used(*app, "--multirun", every).seconds
 
     what = f"{RUNS} runs in one job of {RANKS} ranks"
-    own = median(ours)
+    own, alike = median(ours), median(one_process)
     rows = [
         Row(
             f"{what}; stock: in {RUNS} jobs", seconds(own), seconds(stock),
@@ -68,6 +75,11 @@ def _short_runs(place: Place) -> list[Row]:
                 f"{what}; {name}", seconds(own), others=seconds(whole),
                 ratio=f"{whole / own:.1f} x",
                 goal=goal("≥ 1 x", whole >= own),
+            ),
+            Row(
+                f"{what} with `process_per_run=false`; {name}", seconds(alike), others=seconds(whole),
+                ratio=f"{whole / alike:.1f} x",
+                goal=goal("≥ 1 x", whole >= alike),
             ),
             Row(f"{name}: from `parsl.load` to the last result", others=seconds(from_load)),
         ]  # fmt: skip

@@ -10,6 +10,7 @@ it four times more to run it. On a Hydra that lacks a name, it does that work in
 | `ConfigLoaderImpl._apply_overrides_to_config`, `repository` | values are put into a config that was composed once | each run's is composed |
 | `get_overrides_dirname` | `hydra.job.override_dirname` of such a config | it is an interpolation (1.4) |
 | `_flush_loggers`, `HydraConfig.cfg`, `DictConfig._content` | a run with one copy of its config, on Hydra 1.3 | `run_job` |
+| `parse` of OmegaConf | an interpolation is parsed once, for whichever run | each time |
 | `OmegaConfDumper` of OmegaConf | YAML is written by libyaml | by Python |
 | `BasicSweeper` | a sweep's runs are checked quickly | `hydra/sweeper=hpc` is `basic` |
 | `ConfigLoaderImpl.repository` | jobs read config files as they were at submission | as they are |
@@ -23,8 +24,9 @@ import copy
 import os
 import pickle
 import re
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -256,6 +258,13 @@ def _scalar(override: Override) -> bool:
     )
 
 
+def share_parsed() -> None:
+    """Let OmegaConf keep what it has parsed: runs have the same interpolations, and nobody changes the trees."""
+    base: Any = import_module("omegaconf.base")
+    if hasattr(base, "parse"):
+        base.parse = lru_cache(maxsize=1000)(base.parse)
+
+
 @cache
 def _dumper() -> Any:
     """OmegaConf's dumper of YAML, but with libyaml's emitter; None where one of them is missing."""
@@ -294,14 +303,9 @@ def resolve_with(config: Any) -> None:
     HydraConfig.instance().cfg = config
 
 
-def run(
-    config: DictConfig,
-    task_function: Callable[[Any], Any],
-    context: HydraContext,
-    job_id: str,
-    number: int,
-) -> JobReturn:
-    """What `hydra.core.utils.run_job` does, for a run of a sweep.
+def begin(config: DictConfig, job_id: str, number: int) -> JobReturn | None:
+    """What `hydra.core.utils.run_job` does before the task, for a run of a sweep: its directory, its logging and
+    Hydra's files. None: on this Hydra `finish` does all of it.
 
     ``config`` is the run's alone: so one copy of it does, where Hydra 1.3 makes four, which for a short
     run is most of the work.
@@ -310,11 +314,8 @@ def run(
     with open_dict(hydra.job):
         hydra.job.id, hydra.job.num = job_id, number
     if not (__version__.startswith("1.3.") and flush_loggers):
-        keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
-        return run_job(task_function, config, *keys, hydra_context=context)
-    before, directory = HydraConfig.instance().cfg, Path.cwd()
-    try:
-        HydraConfig.instance().cfg = config  # type: ignore[assignment]  # the path may refer to it
+        return None
+    with _hydra_config(config):  # the path may refer to it
         output_dir = Path(hydra.sweep.dir, hydra.sweep.subdir)
         with read_write(hydra.runtime), open_dict(hydra.runtime):
             hydra.runtime.output_dir = str(output_dir.absolute())
@@ -330,14 +331,13 @@ def run(
         chdir = hydra.job.chdir
         if chdir is None:
             chdir = not version.base_at_least("1.2")
-        if chdir:
-            os.chdir(output_dir)
-        returned = JobReturn(
+        begun = JobReturn(
             overrides=typed_overrides(config),
             cfg=own,
             hydra_cfg=hydra_config,
-            working_dir=str(output_dir if chdir else directory),
+            working_dir=str(output_dir if chdir else Path.cwd()),
         )
+        os.chdir(str(begun.working_dir))
         utils.configure_log(hydra.job_logging, hydra.verbose)
         if hydra.output_subdir is not None:
             files = Path(hydra.runtime.output_dir, hydra.output_subdir)
@@ -346,19 +346,44 @@ def run(
                 ("config", own), ("hydra", hydra_config), ("overrides", hydra.overrides.task)
             ):  # fmt: skip
                 Path(files, f"{name}.yaml").write_text(to_yaml(part), encoding="utf-8")
-        with utils.env_override(hydra.job.env_set):
+        return begun
+
+
+def finish(
+    config: DictConfig,
+    begun: JobReturn | None,
+    task_function: Callable[[Any], Any],
+    context: HydraContext,
+) -> JobReturn:
+    """What `run_job` does from there on, with what `begin` gave for this ``config``."""
+    if begun is None:
+        keys = ("hydra.sweep.dir", "hydra.sweep.subdir")
+        return run_job(task_function, config, *keys, hydra_context=context)
+    hydra_config: Any = begun.hydra_cfg
+    with _hydra_config(hydra_config):
+        os.chdir(str(begun.working_dir))
+        with utils.env_override(config.hydra.job.env_set):
             context.callbacks.on_job_start(config=config, task_function=task_function)
             try:
-                returned.return_value = task_function(own)
-                returned.status = JobStatus.COMPLETED
+                begun.return_value = task_function(begun.cfg)
+                begun.status = JobStatus.COMPLETED
             except Exception as error:
-                returned.return_value = error
-                returned.status = JobStatus.FAILED
-        returned.task_name = JobRuntime.instance().get("name")
+                begun.return_value = error
+                begun.status = JobStatus.FAILED
+        begun.task_name = JobRuntime.instance().get("name")
         flush_loggers()
-        context.callbacks.on_job_end(config=config, job_return=returned)
+        context.callbacks.on_job_end(config=config, job_return=begun)
         hydra_config.hydra._set_parent(hydra_config)  # no longer below the run's config
-        return returned
+        return begun
+
+
+@contextmanager
+def _hydra_config(config: Any) -> Iterator[None]:
+    """Let ``config`` be what Hydra takes for the one in use; then it is what it was, as is the working directory."""
+    before, directory = HydraConfig.instance().cfg, Path.cwd()
+    try:
+        HydraConfig.instance().cfg = config
+        yield
     finally:
         HydraConfig.instance().cfg = before
         os.chdir(directory)

@@ -31,7 +31,6 @@ from omegaconf import DictConfig, OmegaConf
 from . import _metrics
 from . import _signals as signals
 from ._files import write_atomically
-from ._hydra import resolve_with
 from ._overrides import typed_overrides
 from ._ranks import global_rank
 from ._records import shown
@@ -58,19 +57,22 @@ class WandbCallback(Callback):
     def __init__(self, project: str, default_mode: str = "offline") -> None:
         self.project = project
         self.default_mode = default_mode
-        self._run: _Run | None = None
+        self._run: TrackedRun | None = None
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         mode = os.environ.get("WANDB_MODE", self.default_mode)
         if mode != "disabled" and global_rank() == 0:
-            self._run = _Run(Path(config.hydra.runtime.output_dir), mode, self._options(config))
+            self._run = TrackedRun(
+                Path(config.hydra.runtime.output_dir), mode, self.options(config)
+            )
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self._run is not None:
             self._run.close(0 if job_return.status is JobStatus.COMPLETED else 1)
             self._run = None
 
-    def _options(self, config: DictConfig) -> dict[str, Any]:
+    def options(self, config: DictConfig) -> dict[str, Any]:
+        """What the W&B run is told of the run with this ``config``."""
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         literal = OmegaConf.create(_with_literals(OmegaConf.to_container(own)))
         sweep = Path(config.hydra.sweep.dir) if OmegaConf.select(config, "hydra.job.id") else None
@@ -82,7 +84,7 @@ class WandbCallback(Callback):
         }
 
 
-class _Run:
+class TrackedRun:
     """The W&B run of ``directory``, open from here on. It raises nothing but what W&B has against a step."""
 
     def __init__(self, directory: Path, mode: str, options: Mapping[str, Any]) -> None:
@@ -191,7 +193,7 @@ class _Run:
         for segment in self.folder.glob("offline-run-*"):
             if segment.name in self.state["segments"]:
                 continue
-            if (sent := _sent(segment)) is not None:
+            if (sent := last_sent(segment)) is not None:
                 self.state["step"] = max(self.state["step"], sent)
                 self.state["segments"].append(segment.name)
             else:
@@ -216,40 +218,7 @@ class _Run:
                 _within(LOST_TIMEOUT_S, call)
 
 
-def segments_to_send(directory: Path) -> list[Path]:
-    """Those of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them was
-    not written to its end, since W&B or the run was killed, it is set aside, and one is made from
-    `metrics.jsonl` in its place, where the run's config is known.
-
-    Args:
-        directory: of a run that is not under way.
-    """
-    folder = directory / "wandb"
-    try:
-        whole = json.loads((folder / STATE).read_text())["segments"]
-    except (OSError, ValueError, KeyError):
-        whole = []
-    segments = sorted(folder.glob("offline-run-*"))
-    unsent = [each for each in segments if _sent(each) is None]
-    # Without any, what there was is set aside, and nothing could be written in its place.
-    incomplete = not segments or any(each.name not in whole for each in unsent)
-    configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
-    if incomplete and all(path.exists() for path in configs):
-        _write_again(directory, OmegaConf.unsafe_merge(*map(OmegaConf.load, configs)))
-        unsent = [each for each in sorted(folder.glob("offline-run-*")) if _sent(each) is None]
-    return unsent
-
-
-def _write_again(directory: Path, config: Any) -> None:
-    resolve_with(config)  # the task's config may refer to Hydra's
-    own = f"{WandbCallback.__module__.partition('.')[0]}.{WandbCallback.__name__}"
-    for each in (config.hydra.get("callbacks") or {}).values():
-        if each.get("_target_") in (own, f"{WandbCallback.__module__}.{WandbCallback.__name__}"):
-            options = WandbCallback(each.project)._options(config)
-            _Run(directory, "offline", options).close(1)
-
-
-def _sent(segment: Path) -> int | None:
+def last_sent(segment: Path) -> int | None:
     """The last step that `wandb sync` has sent of ``segment``, as it notes there; None: it has not."""
     if any(segment.glob("*.synced")):
         with suppress(OSError, ValueError):
@@ -270,10 +239,9 @@ def _within(seconds: float, call: Callable[[], Any]) -> Any:
     def work() -> None:
         try:
             outcome.set_result(call())
-        except Exception as error:
-            outcome.set_exception(error)
         except BaseException as error:
-            outcome.set_exception(RuntimeError(repr(error)))
+            plain = isinstance(error, Exception)
+            outcome.set_exception(error if plain else RuntimeError(repr(error)))
 
     threading.Thread(target=work, daemon=True).start()
     if not wait([outcome], seconds).done:

@@ -47,7 +47,8 @@ def run(ours: bool, overrides: list[str], folder: Path) -> str:
         hydra: Any = GlobalHydra.instance().hydra
         context = HydraContext(config_loader=hydra.config_loader, callbacks=recorder)
         if ours:
-            returned = _hydra.run(config, task, context, "7_3", 3)
+            begun = _hydra.begin(config, "7_3", 3)
+            returned = _hydra.finish(config, begun, task, context)
         else:
             with open_dict(config.hydra.job):
                 config.hydra.job.id, config.hydra.job.num = "7_3", 3

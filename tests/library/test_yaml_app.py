@@ -7,6 +7,24 @@ import pytest
 
 from .using import ONE_PROCESS, App, Ended, record
 
+SHIPPING = """
+import logging
+import queue
+from logging.handlers import QueueHandler, QueueListener
+
+
+class Handler(QueueHandler):
+    def __init__(self, path):
+        super().__init__(queue.Queue())
+        self.listener = QueueListener(self.queue, logging.FileHandler(path))
+        self.listener.start()
+
+    def close(self):
+        if self.listener._thread:
+            self.listener.stop()
+        super().close()
+"""
+
 
 def git(app: App, *arguments: str) -> str:
     command = ["git", "-C", str(app.folder), *arguments]
@@ -151,3 +169,16 @@ def test_what_is_edited_while_jobs_wait_is_not_theirs(repository: App) -> None:
     (repository.folder / "go").touch()
     assert repository("model=small,large").returncode == 0  # waits for them
     assert [record(repository.sweep / number)["result"] for number in "01"] == [1, 100]
+
+
+def test_logging_that_starts_a_thread_has_it_in_each_run(yaml_app: App) -> None:
+    """What a run has of its logging is made before its process is, which is a copy without threads."""
+    (yaml_app.folder / "shipping.py").write_text(SHIPPING)
+    handler = "{class: shipping.Handler, path: '${hydra.runtime.output_dir}/shipped.txt'}"
+    logging = (
+        f"+hydra.job_logging.handlers.ship={handler}",
+        "hydra.job_logging.root.handlers=[ship]",
+    )
+    assert yaml_app("x=2,4", *logging, ONE_PROCESS).returncode == 0
+    for number, result in (("0", "0.5"), ("1", "0.25")):
+        assert f"with result {result}" in (yaml_app.sweep / number / "shipped.txt").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -85,6 +86,44 @@ def _is_sent(segment: Path) -> bool:
     return any(segment.glob("*.synced"))
 
 
+def _to_send(directory: Path) -> list[Path]:
+    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them
+    was not written to its end, since W&B or the run was killed, it is set aside, and one is made from
+    `metrics.jsonl` in its place, where the run's config is known."""
+    from .._tracking import STATE
+
+    folder = directory / "wandb"
+
+    def unsent() -> list[Path]:
+        return [each for each in sorted(folder.glob("offline-run-*")) if not _is_sent(each)]
+
+    whole = []
+    with suppress(OSError, ValueError, KeyError):
+        whole = json.loads((folder / STATE).read_text())["segments"]
+    # Without any, what there was is set aside, and nothing could be written in its place.
+    incomplete = not any(folder.glob("offline-run-*")) or any(
+        each.name not in whole for each in unsent()
+    )
+    configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
+    if incomplete and all(map(Path.exists, configs)):
+        _write_again(directory, configs)
+    return unsent()
+
+
+def _write_again(directory: Path, configs: list[Path]) -> None:
+    from omegaconf import OmegaConf
+
+    from .._hydra import resolve_with
+    from .._tracking import TrackedRun, WandbCallback
+
+    config: Any = OmegaConf.unsafe_merge(*map(OmegaConf.load, configs))
+    resolve_with(config)  # the task's config may refer to Hydra's
+    for each in (config.hydra.get("callbacks") or {}).values():
+        if re.fullmatch(r"hpc_hydra\.(_tracking\.)?WandbCallback", each.get("_target_", "")):
+            options = WandbCallback(each.project).options(config)
+            TrackedRun(directory, "offline", options).close(1)
+
+
 def _reach() -> None:
     """End the command if W&B's server cannot be reached: its client would go on trying for hours."""
     from urllib.error import HTTPError
@@ -108,12 +147,10 @@ def _reach() -> None:
 
 def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
     """Why, of ``runs``, names and directories, some were not sent."""
-    from .._tracking import segments_to_send
-
     failed, segments = {}, dict[str, list[Path]]()
     for name, folder in runs:
         try:
-            segments[name] = segments_to_send(folder)
+            segments[name] = _to_send(folder)
         except Exception as error:  # a config that cannot be read any more; a full disk
             failed[name] = f"{type(error).__name__}: {error}"
         else:

@@ -45,6 +45,7 @@ from .worker import Todo, fail, forget_chance, prepare, say
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+LIBC = ctypes.CDLL(None)
 
 
 class Supervisor:
@@ -137,7 +138,7 @@ class Supervisor:
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         try:
-            compose, do = prepare(self.work, self.payload, self.job)
+            begin, do = prepare(self.work, self.payload, self.job)
         except Exception:
             for todo in self.share:
                 if not todo.is_over():
@@ -149,7 +150,7 @@ class Supervisor:
         while todos := self._next():
             began, kills = time.monotonic(), resources.oom_kills()
             if self.work.process_per_run:
-                compose(todos[0])
+                begin(todos[0])
             code, usage = self._run(do, todos, handlers)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
@@ -203,13 +204,14 @@ class Supervisor:
     ) -> None:  # fmt: skip
         with suppress(
             AttributeError
-        ):  # Linux only: nobody would know of a run that outlives its supervisor
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ):  # Linux only: nobody would know of a run that outlives this one
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
         forget_chance()
-        known, code = set(sys.modules), 0
+        # Once it is learned, this would only copy the memory of what stands there.
+        known, code = set() if self._learned else set(sys.modules), 0
         try:
             for todo in todos:
                 if (this := do(todo)) == STOPPED:
@@ -220,8 +222,9 @@ class Supervisor:
             code = end.code  # type: ignore[assignment]
         if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
             with suppress(OSError):
-                learned.write("\n".join(set(sys.modules) - known).encode())
-                learned.flush()
+                if known:
+                    learned.write("\n".join(set(sys.modules) - known).encode())
+                    learned.flush()
             with suppress(Exception):
                 threading._shutdown()  # type: ignore[attr-defined]
                 atexit._run_exitfuncs()

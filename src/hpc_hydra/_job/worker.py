@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from submitit import JobEnvironment
 
 from .. import _attempt as attempt
@@ -104,9 +105,8 @@ def say(text: str) -> None:
 def prepare(
     work: Work, payload: bytes, job: JobEnvironment
 ) -> tuple[Callable[[Todo], None], Callable[[Todo], int]]:
-    """Load what the runs need; return a function that composes the config of one ahead, for processes that are
-    forked then, and the function that does one, whose exit code is 0, 1 if it failed, or STOPPED if it is to be
-    done later.
+    """Load what the runs need; return a function that begins one, for a process that is forked then, and the
+    function that does one, whose exit code is 0, 1 if it failed, or STOPPED if it is to be done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
@@ -118,21 +118,23 @@ def prepare(
     else:
         _use_cpus_of(-(-job.num_tasks // job.num_nodes))
     from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobStatus, setup_globals
+    from hydra.core.utils import JobReturn, JobStatus, setup_globals
 
     from .. import _records as records
     from .._hydra import (
         Composer,
         add_callback,
+        begin,
+        finish,
         read_copies,
-        run,
         share_config_store,
-        to_yaml,
+        share_parsed,
         value_of,
     )
     from .._recording import RecordCallback
 
     share_config_store()
+    share_parsed()
     records.origin = work.origin
     if work.source:
         # `python -m` looks first into the folder where the command was typed.
@@ -146,8 +148,6 @@ def prepare(
     add_callback(context, RecordCallback())
     # What is cached here is so for all processes that are forked from this one.
     records.library_version()
-    to_yaml(OmegaConf.create({"parsed": "${text}", "text": "a/b"}))
-    str(OmegaConf.create({"parsed": "${text}/c", "text": "a/b"}).parsed)
     gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
     def stoppable(config: Any) -> Any:
@@ -156,20 +156,26 @@ def prepare(
         with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
             return task_function(config)
 
-    ahead: dict[int, DictConfig] = {}
+    begun: dict[int, tuple[DictConfig, JobReturn | None]] = {}
 
-    def compose(todo: Todo) -> None:
-        ahead.clear()
+    def begin_ahead(todo: Todo) -> None:
+        """In a process that was just forked all of this would cost three times as much: it copies whatever it
+        touches."""
+        begun.clear()
         with suppress(Exception):  # which the run raises again, and records
-            ahead[todo.number] = composer.compose(todo.overrides)
+            config = composer.compose(todo.overrides)
+            begun[todo.number] = config, begin(config, todo.job_id, todo.number)
+        if threading.active_count() > 1:  # perhaps of somebody's logging; a fork has but one
+            begun.clear()
 
     def do(todo: Todo) -> int:
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
-                config = ahead.get(todo.number) or composer.compose(todo.overrides)
+                config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
                 if signals.unheard and not signals.is_ignoring(config):
                     return signals.STOPPED
-                returned = run(config, stoppable, context, todo.job_id, todo.number)
+                first = first or begin(config, todo.job_id, todo.number)
+                returned = finish(config, first, stoppable, context)
                 error = ""
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
@@ -183,7 +189,7 @@ def prepare(
                 return 1
         return int(bool(error))
 
-    return compose, do
+    return begin_ahead, do
 
 
 def fail(todo: Todo) -> None:
