@@ -38,7 +38,7 @@ test: $(ENV)/.installed
 	$(TESTS) -m 'not long' $(PYTEST)
 
 # Those tests of `make test` that take part in the table, and what takes too long for it.
-FAULTS := kills limits_and_preemption members no_place outages signals_in_jobs wandb_faults
+FAULTS := kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
