@@ -14,7 +14,7 @@ from pathlib import Path
 from cluster import Cluster
 from faults import Sweep
 from jobs import record, runs_of, slurm, supervisors_of
-from running import run
+from running import environment, run
 from test_limits_and_preemption import preempt
 
 SIGNALS = ("USR1", "USR2", "CONT", "TERM", "HUP")
@@ -89,12 +89,29 @@ class Chaos:
                 self.done[name.removeprefix("do_").replace("_", " ")] += 1
                 return
 
-    def settle(self, all_of_it: bool = False) -> None:
+    def settle(self) -> None:
         """Undo what has lasted long enough."""
-        due = [each for each in self._undo if all_of_it or each[0] < time.monotonic()]
+        due = [each for each in self._undo if each[0] < time.monotonic()]
         self._undo = [each for each in self._undo if each not in due]
         for _, undo in due:
             undo()
+
+    def settle_all(self) -> None:
+        """Undo everything at once."""
+        while self._undo:
+            self._undo.pop(0)[1]()
+
+    def is_over(self) -> bool:
+        """Whether all sweeps are complete, and no job is left; what somebody's hold or suspension kept, goes on."""
+        jobs = self.jobs()
+        for job, state, reason, _ in jobs:
+            for command, stands in (
+                ("resume", state == "SUSPENDED"),
+                ("release", "held" in reason.lower()),
+            ):
+                if stands:
+                    run("scontrol", command, job, cwd=self.folder, **self.cluster.environment)
+        return self.attend() and not jobs
 
     def for_seconds(self, seconds: float, undo: Callable[[], object]) -> None:
         """Let what was done last for so long."""
@@ -106,10 +123,19 @@ class Chaos:
         return str(self.chance.choice([job for job in jobs if job and "_" in job]))
 
     def ask(self, *command: str) -> None:
-        """A command of Slurm's, which may find that there is no such job just then."""
+        """A command of Slurm's, which may find that there is no such job just then, or wait for a node."""
         if "slurmctld" in self.cluster.down:
             raise LookupError(command)
-        run(*command, cwd=self.folder, **self.cluster.environment)
+        null = subprocess.DEVNULL
+        asking = subprocess.Popen(
+            command, env=environment(self.cluster.environment), stdin=null, stdout=null, stderr=null
+        )
+
+        def end() -> None:
+            asking.kill()
+            asking.wait()
+
+        self.for_seconds(10, end)
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Of the commands, their jobs, and what these have started: with their names."""
@@ -166,9 +192,12 @@ class Chaos:
 
     def _do_and_undo(self, do: str, undo: str, job: str) -> None:
         self.ask("scontrol", do, job)
-        self.for_seconds(
-            2, lambda: run("scontrol", undo, job, cwd=self.folder, **self.cluster.environment)
-        )
+
+        def end() -> None:
+            with suppress(LookupError):  # the controller is away
+                self.ask("scontrol", undo, job)
+
+        self.for_seconds(2, end)
 
     def do_preempt(self, sweep: Sweep) -> None:
         if "slurmctld" in self.cluster.down:
@@ -216,7 +245,10 @@ class Chaos:
 
         self.for_seconds(2, end)
 
-    def has_left_no_job(self) -> bool:
-        scripts = slurm(self.sweeps[0].project, "squeue", "--noheader", "--format=%o").splitlines()
-        places = [f"{sweep.directory}/" for sweep in self.sweeps]
-        return not any(script.startswith(place) for script in scripts for place in places)
+    def jobs(self) -> list[list[str]]:
+        """Those of the sweeps: id, state, reason, script."""
+        query = ("squeue", "--noheader", "--array", "--format=%i|%T|%r|%o")
+        lines = slurm(self.sweeps[0].project, *query).splitlines()
+        places = tuple(f"{sweep.directory}/" for sweep in self.sweeps)
+        jobs = [line.split("|", 3) for line in lines]
+        return [job for job in jobs if job[3].startswith(places)]

@@ -82,14 +82,13 @@ def test_chaos(
     try:
         go_on(chaos, lambda number: make(trace, projects, chaos, extras, number))
     except BaseException:
-        kept = shutil.copytree(
-            lab,
-            tmp_path / "kept",
-            symlinks=True,
-            ignore=shutil.ignore_patterns(".venv", "home of *"),
-        )
+        unwanted = shutil.ignore_patterns(".venv", "home of *")
+        kept = shutil.copytree(lab, tmp_path / "kept", symlinks=True, ignore=unwanted)
         (kept / "outputs").write_text("\n---\n".join(chaos.outputs))
+        for log in cluster.directory.glob("*.log"):
+            shutil.copy(log, kept)
         print("what it was done to:", kept)
+        print("jobs:", *chaos.jobs(), sep="\n")
         raise
 
 
@@ -106,16 +105,15 @@ def go_on(chaos: Chaos, sweeps: Callable[[int], Iterator[Sweep]]) -> None:
                 time.sleep(chance.uniform(0, 3))
                 chaos.settle()
                 chaos.strike()
-            chaos.settle(all_of_it=True)
+            chaos.settle_all()
             print(sum(chaos.done.values()), "faults:", dict(chaos.done), flush=True)
             for sweep in chaos.sweeps:
                 sweep.set_pace(0)
-            wait_until(chaos.attend, seconds=600)
+            wait_until(chaos.is_over, seconds=600)
         finally:
-            chaos.settle(all_of_it=True)
+            chaos.settle_all()
             for command in chaos.commands.values():
                 command.kill()
-        wait_until(chaos.has_left_no_job)
         wait_until(lambda: not list(chaos.processes()))
         for sweep in chaos.sweeps:
             check(sweep)

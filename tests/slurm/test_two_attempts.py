@@ -70,3 +70,23 @@ def test_a_command_is_repeated_while_a_lost_node_goes_on(traced: Traced, cluster
     finally:
         cluster.configure(SlurmdTimeout=300)
     sweep.tell("a node is cut off and goes on, while a repeated command runs elsewhere", 1, 1)
+
+
+def test_a_job_is_requeued_whose_run_was_given_to_another_one(traced: Traced) -> None:
+    """By somebody, or by a node that comes back: it ends before it begins, and the other one goes on."""
+    sweep = traced("+setup=hpc_batch", "epochs=60", pace=0.5)
+    with sweep.going_on() as process:
+        first, log = sweep.job, sweep.runs[0]["job_id"]
+        slurm(sweep.project, "scancel", first)
+        assert process.wait(timeout=60) == 1
+    before = sweep.steps(0)[-1]
+    with sweep.going_on(step=before + 1):
+        slurm(sweep.project, "scontrol", "requeue", f"{first}_0")
+        told = sweep.directory / "jobs" / f"{log}_0_log.out"
+        wait_until(lambda: "given to another one" in told.read_text())
+        assert len(runs_of(sweep.directory)) == 1
+    sweep.set_pace(0)
+    done = sweep.repeat()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sweep.job != first and sweep.restarts == [1]
+    sweep.tell("a job is requeued whose run was given to another one", 1)

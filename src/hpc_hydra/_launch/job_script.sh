@@ -3,6 +3,10 @@
 hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last element is that of the whole array
 hpc_job=$hpc_folder/$hpc_id
 hpc_begun=
+if test -n "${SLURM_RESTART_COUNT:-}" && grep -qs superseded "$hpc_job"_attempt; then
+    echo "somebody requeued this job, but its runs were given to another one: it ends" >&2
+    exit 1
+fi
 rm -f "$hpc_job"_ended "$hpc_job"_stopped "$hpc_job"_run_*_taken
 echo "${SLURM_RESTART_COUNT:-0}" >"$hpc_job"_attempt || true
 refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
