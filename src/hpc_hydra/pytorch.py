@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import pickle
 import random
 import sys
@@ -29,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEN_S = 60  # in which a file system shows a file to all nodes
+# A process that CPython before 3.12 forks waits for ever if another thread was just about to take the interpreter's
+# lock (gh-112275, mended in late releases of 3.10 and 3.11 too), as one of Gloo's is when a message is over.
+FORK_MAY_HANG = sys.version_info < (3, 12)
+REST_S = 0.01  # in which such a thread has come to rest, unless many wait for its core
 
 
 @contextmanager
@@ -64,6 +69,7 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
     device = _device(process)
     own_group = process.world_size > 1
     if own_group:
+        _rest_before_forks()
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend)
     try:
@@ -76,6 +82,13 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
         hopeless = device.type != "cpu" and sys.exc_info()[0] is not None
         if own_group and distributed.is_initialized() and not hopeless:
             distributed.destroy_process_group()
+
+
+@cache
+def _rest_before_forks() -> None:
+    """For the workers of a `DataLoader`, which are forked at the head of an epoch, after the last one's messages."""
+    if FORK_MAY_HANG:
+        os.register_at_fork(before=partial(time.sleep, REST_S))
 
 
 def _device(process: Process) -> torch.device:
