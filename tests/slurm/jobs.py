@@ -63,11 +63,11 @@ def supervisors_of(sweep: Path) -> dict[str, int]:
     found = {}
     for process in processes:
         if processes[process] not in processes:
-            variables = dict(
-                each.split("=", 1)
-                for each in Path(f"/proc/{process}/environ").read_text().split("\0")
-                if "=" in each
-            )
+            try:
+                environment = Path(f"/proc/{process}/environ").read_text()
+            except OSError:  # it has just ended
+                continue
+            variables = dict(each.split("=", 1) for each in environment.split("\0") if "=" in each)
             if variables.get("SLURM_PROCID") == "0":
                 job = f"{variables['SLURM_ARRAY_JOB_ID']}_{variables['SLURM_ARRAY_TASK_ID']}"
                 found[job] = process
