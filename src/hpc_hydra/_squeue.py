@@ -23,7 +23,7 @@ class Job(NamedTuple):
 
 
 WIDTHS = {
-    "JobArrayID": 40, "State": 40, "exit_code": 40, "StartTime": 40, "NodeList": 200, "Reason": 200
+    "JobArrayID": 30, "State": 20, "exit_code": 10, "StartTime": 20, "NodeList": 200, "Reason": 200
 }  # fmt: skip
 
 
