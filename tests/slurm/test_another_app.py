@@ -94,7 +94,7 @@ def test_a_run_that_fails_and_the_command_again(app: Project) -> None:
     assert states == [run["state"] for run in runs]
     table = re.findall(r" (x=\d) (model=\w+) +([A-Z]+)", done.stdout)
     assert table[2:4] == [("x=0", "model=small", "FAILED"), ("x=0", "model=large", "FAILED")]
-    assert "run 2 failed: ZeroDivisionError" in done.stdout
+    assert "run 2 and 1 more failed: ZeroDivisionError" in done.stdout
 
     # The copy of the source, commit and diff are those that each run has really had.
     source = app.path / "app.py"

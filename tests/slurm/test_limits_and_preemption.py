@@ -1,6 +1,5 @@
 """Slurm ends jobs before they are done: time limits, preemption, scancel."""
 
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -140,7 +139,7 @@ def test_scancel_of_a_run_and_of_the_sweep(traced: Traced) -> None:
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 1
     assert sweep.states == ["CANCELLED"] * 3
-    assert len(re.findall("run . cancelled: CANCELLED, after SIGTERM", output)) == 3
+    assert "run 0 and 2 more cancelled: CANCELLED, after SIGTERM" in output
     time.sleep(8)  # longer than a requeued job would wait
     rows = accounting(sweep.project, sweep.job, 3)
     assert [row["State"].split()[0] for row in rows] == ["CANCELLED"] * 3
@@ -158,7 +157,7 @@ def test_scancel_of_what_has_not_begun(traced: Traced) -> None:
     sweep.repeat(hold, "hydra.launcher.wait=false")
     slurm(sweep.project, "scancel", sweep.job)
     table = sweep.project.run("hpc", "status", sweep.directory)
-    assert table.stdout.count("CANCELLED") == 4
+    assert table.stdout.count("CANCELLED") == 3  # a row each, and once why
     done = sweep.repeat()
     assert done.returncode == 0, done.stdout + done.stderr
     sweep.tell("scancel of a pending sweep; then repeated", 1)

@@ -42,7 +42,7 @@ def published(folder: Path) -> Path:
     """A repository with the template as it is in the working tree, as far as it takes to generate."""
     # By `.git` in its name cookiecutter knows a repository.
     repository = folder / "hpc-hydra-template.git"
-    for name in ("hooks", GENERATED.name):
+    for name in ("hooks", "templates", GENERATED.name):
         shutil.copytree(TEMPLATE / name, repository / name)
     shutil.copy(TEMPLATE / "cookiecutter.json", repository)
     run("git", "init", "--quiet", cwd=repository)
