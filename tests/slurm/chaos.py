@@ -219,9 +219,15 @@ class Chaos:
         node = self.chance.choice(sorted(nodes))
         self.cluster.kill(node)
         self.cluster.kill_jobs_of(node)
-        self.for_seconds(
-            self.chance.uniform(0, 3), lambda: self.cluster.restart(*self.cluster.down)
-        )
+
+        def come_back() -> None:
+            self.cluster.restart(*self.cluster.down)
+            # Of a machine that has been up all the time Slurm does not see that the node was not.
+            for state in (("state=down", "reason=rebooted"), ("state=resume",)):
+                command = ("scontrol", "update", f"nodename={node}", *state)
+                run(*command, cwd=self.folder, **self.cluster.environment)
+
+        self.for_seconds(self.chance.uniform(0, 3), come_back)
 
     def do_let_a_command_hang_or_fail(self, sweep: Sweep) -> None:
         flag = self.bin / f"{self.chance.choice(HANGING)}.{self.chance.choice(['hangs', 'fails'])}"
