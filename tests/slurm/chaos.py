@@ -104,13 +104,10 @@ class Chaos:
     def is_over(self) -> bool:
         """Whether all sweeps are complete, and no job is left; what somebody's hold or suspension kept, goes on."""
         jobs = self.jobs()
-        for job, state, reason, _ in jobs:
-            for command, stands in (
-                ("resume", state == "SUSPENDED"),
-                ("release", "held" in reason.lower()),
-            ):
-                if stands:
-                    run("scontrol", command, job, cwd=self.folder, **self.cluster.environment)
+        kept = [("resume", job) for job, state, _, _ in jobs if state == "SUSPENDED"]
+        kept += [("release", job) for job, _, reason, _ in jobs if "held" in reason.lower()]
+        for command in kept:
+            run("scontrol", *command, cwd=self.folder, **self.cluster.environment)
         return self.attend() and not jobs
 
     def for_seconds(self, seconds: float, undo: Callable[[], object]) -> None:
@@ -119,7 +116,8 @@ class Chaos:
 
     def element(self, sweep: Sweep) -> str:
         """A job of the sweep; of a local one there is none."""
-        jobs = [run["job_id"] for run in record(sweep.directory / "sweep.json").get("runs", [])]
+        runs = record(sweep.directory / "sweep.json").get("runs", [])
+        jobs = [each["job_id"] for each in runs]
         return str(self.chance.choice([job for job in jobs if job and "_" in job]))
 
     def ask(self, *command: str) -> None:
@@ -194,8 +192,10 @@ class Chaos:
         self.ask("scontrol", do, job)
 
         def end() -> None:
-            with suppress(LookupError):  # the controller is away
+            try:
                 self.ask("scontrol", undo, job)
+            except LookupError:  # the controller is away
+                self.for_seconds(1, end)
 
         self.for_seconds(2, end)
 
@@ -219,9 +219,15 @@ class Chaos:
         node = self.chance.choice(sorted(nodes))
         self.cluster.kill(node)
         self.cluster.kill_jobs_of(node)
-        self.for_seconds(
-            self.chance.uniform(0, 3), lambda: self.cluster.restart(*self.cluster.down)
-        )
+
+        def come_back() -> None:
+            self.cluster.restart(*self.cluster.down)
+            # Of a machine that has been up all the time Slurm does not see that the node was not.
+            for state in (("state=down", "reason=rebooted"), ("state=resume",)):
+                command = ("scontrol", "update", f"nodename={node}", *state)
+                run(*command, cwd=self.folder, **self.cluster.environment)
+
+        self.for_seconds(self.chance.uniform(0, 3), come_back)
 
     def do_let_a_command_hang_or_fail(self, sweep: Sweep) -> None:
         flag = self.bin / f"{self.chance.choice(HANGING)}.{self.chance.choice(['hangs', 'fails'])}"
