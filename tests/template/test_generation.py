@@ -408,3 +408,14 @@ def test_the_repository_of_a_git_hook_is_left_alone(tmp_path: Path) -> None:
     assert "It is a git repository with a first commit." in done.stdout
     assert not (other / "index").exists()
     assert (tmp_path / PROJECT / ".git" / "index").exists()
+
+
+@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch"])
+def test_what_is_emitted_stays_small(framework: str, tmp_path: Path) -> None:
+    """It belongs to its users, who are to read all of it."""
+    answers = (f"framework={framework}", "create_venv=no")
+    done = cookiecutter("--no-input", TEMPLATE, *answers, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for files, most in (("src/*/*.py", 450), ("tests/*.py", 200), ("README.md", 150)):
+        lines = [len(path.read_text().splitlines()) for path in (tmp_path / PROJECT).glob(files)]
+        assert 0 < sum(lines) <= most, files
