@@ -6,8 +6,7 @@ PROCESSES ?= $(shell expr 4 + `nproc`)
 ENV := $(CACHE)/env
 CLUSTER := $(PYTHON) tests/slurm/cluster.py
 # Python writes its bytecode, also for a caller who wants none: else each process compiles all that it imports.
-TESTS = PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CACHE)/pycache \
-	$(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest --numprocesses=$(PROCESSES) --dist=worksteal
+TESTS = PYTHONDONTWRITEBYTECODE= $(ENV)/bin/pytest -o cache_dir=$(CACHE)/pytest --numprocesses=$(PROCESSES) --dist=worksteal
 # For the test of the report.
 BROWSER = $(shell which chromium chromium-browser google-chrome 2>/dev/null)
 export CACHE ENV
@@ -52,7 +51,7 @@ chaos: $(ENV)/.installed
 # Parts of it: make bench BENCH='submit help'
 bench: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
-	@PYTHONPYCACHEPREFIX=$(CACHE)/pycache PYTHONPATH=tests:tests/slurm $(ENV)/bin/python benchmarks $(BENCH)
+	@PYTHONDONTWRITEBYTECODE= PYTHONPATH=tests:tests/slurm $(ENV)/bin/python benchmarks $(BENCH)
 
 cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install

@@ -25,11 +25,24 @@ FOREIGN = (
     "SCRATCH", "WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH",
 )  # fmt: skip
 
-# For the lists of sweeps, which are nothing to the user's own.
+# For the lists of sweeps, which are nothing to the user's own, and a template.
 STATE = tempfile.mkdtemp(prefix="hpc-hydra-tests-")
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 
 Ended = subprocess.CompletedProcess[str]
+
+
+def light_copy(to: Path) -> Path:
+    """Of the template what it takes to generate: cookiecutter copies all that there is, .git included, each time."""
+    (generated,) = TEMPLATE.glob("{{*")
+    for name in ("hooks", "templates", generated.name):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(TEMPLATE / name, to / name, ignore=ignored)
+    shutil.copy(TEMPLATE / "cookiecutter.json", to)
+    return to
+
+
+LIGHT = light_copy(Path(STATE, TEMPLATE.name))
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:

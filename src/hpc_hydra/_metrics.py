@@ -144,11 +144,11 @@ def _strict(number: Any) -> Any:
 
 
 def _loose(value: Any) -> Any:
+    if _is_number(value):
+        return value
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
-    if not _is_number(value):
-        raise ValueError(f"no number: {value!r}")
-    return value
+    raise ValueError(f"no number: {value!r}")
 
 
 def _append(path: Path, line: bytes) -> None:

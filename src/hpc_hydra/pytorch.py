@@ -181,9 +181,19 @@ def seed(*numbers: int) -> None:
         numpy.random.seed(number % 2**32)
 
 
-_writer = ThreadPoolExecutor(1, "checkpoint")
-_writing: Future[None] | None = None
+_writer: ThreadPoolExecutor
+_writing: Future[None] | None
 _saved_s = time.monotonic()
+
+
+def _begin_to_write() -> None:
+    """Anew in a process that is forked, which has no threads of the one before."""
+    global _writer, _writing
+    _writer, _writing = ThreadPoolExecutor(1, "checkpoint"), None
+
+
+_begin_to_write()
+os.register_at_fork(after_in_child=_begin_to_write)
 
 
 def save(directory: str | Path, step: int, state: Callable[[], Any], every_s: float = 0) -> None:

@@ -31,10 +31,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             patch.delenv(name)
     patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
     # With this each process that is started would compile all that it imports.
-    if "PYTHONDONTWRITEBYTECODE" in os.environ:
-        patch.delenv("PYTHONDONTWRITEBYTECODE")
-        if "PYTHONPYCACHEPREFIX" not in os.environ:
-            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("pycache")))
+    patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     patch.setenv("GIT_CONFIG_GLOBAL", str(Path(__file__).parents[1] / "gitconfig"))
     zen_example.store.add_to_hydra_store()
     yield

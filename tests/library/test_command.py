@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,17 @@ def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(zen_app: 
     (whole := zen_app.folder / "whole").mkdir()
     model = partial(example.logistic, alpha=1e-4)
     assert resumed["result"] == example.train(model, whole, steps=40, seed=1)
+
+
+def test_no_run_goes_on_beside_the_one_that_takes_its_place(zen_app: App) -> None:
+    """What waits knows of submitit's process alone, which somebody kills."""
+    sweeping = zen_app.start("+setup=local", "steps=40", PAUSE_S="0.1")
+    until((metrics := zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
+    os.kill(int(record(zen_app.sweep)["runs"][0]["job_id"]), signal.SIGKILL)
+    assert zen_app.ended(sweeping).returncode == 1
+    done = metrics.read_text()
+    time.sleep(0.5)
+    assert metrics.read_text() == done
 
 
 def supervisor_of(sweep: Path) -> int:

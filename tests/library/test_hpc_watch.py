@@ -48,6 +48,7 @@ def test_sweeps_are_listed_the_newest_first(app: App) -> None:
         str(app.sweep), str(app.folder / "paper" / "fig1")
     }  # fmt: skip
     assert all(each["app"] == "zen_app" for each in found)
+    assert hpc("--version").stdout == f"hpc-hydra {records.library_version()}\n"
 
 
 def test_on_a_terminal_directories_are_told_apart(app: App) -> None:

@@ -59,3 +59,15 @@ def test_the_command_writes_a_picture(
     assert "<svg" in Path("new.svg").read_text()
     message = hpc("plot", runs[0].sweep, "--against", "lr", "-o", "x.doc", code=2)
     assert "Format 'doc' is not supported" in message
+
+
+def test_many_runs_are_a_line_each(tmp_path: Path) -> None:
+    """As one collection, which is quick to draw; a run with one step is a point."""
+    steps = {run: [{"loss": 1.0 + run}, {"loss": 2.0}] for run in range(11)}
+    overrides = [f"lr={run}" for run in range(12)]
+    sweep = made(tmp_path / "sweep", overrides, [0.0] * 12, {**steps, 11: [{"loss": -1.0}]})
+    axes = learning_curves(runs_of(sweep), "loss").axes[0]
+    assert [len(lines.get_paths()) for lines in axes.collections] == [12]
+    assert numpy.array_equal(axes.lines[0].get_xydata(), [[1, -1]])
+    low, high = axes.get_ylim()
+    assert low < -1 and high > 11

@@ -1,5 +1,6 @@
 """What the library does for runs with PyTorch, in one process; with several see the repository's own tests."""
 
+import multiprocessing
 import random
 import time
 from pathlib import Path
@@ -117,6 +118,18 @@ def test_a_save_in_the_background_that_fails_is_told_at_the_next(tmp_path: Path)
     pytorch.save(tmp_path / "gone", 1, lambda: {}, every_s=1)
     with pytest.raises(FileNotFoundError):
         pytorch.save(tmp_path, 2, lambda: {})
+
+
+def test_a_process_that_is_forked_saves_too(tmp_path: Path) -> None:
+    """Though the thread that writes is not in it."""
+    pytorch.save(tmp_path, 1, lambda: {})
+    process = multiprocessing.get_context("fork").Process(
+        target=pytorch.save, args=(tmp_path, 2, dict)
+    )
+    process.start()
+    process.join(60)
+    process.kill()
+    assert process.exitcode == 0
 
 
 def test_other_ranks_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

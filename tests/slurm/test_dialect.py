@@ -7,7 +7,7 @@ import pytest
 import yaml
 from cluster import Cluster
 from jobs import accounting, job_of, job_script, record
-from running import TEMPLATE, Project, cookiecutter
+from running import LIGHT, Project, cookiecutter
 from shapes import DIALECT
 
 
@@ -26,7 +26,7 @@ def sweep(project: Project, cluster: Cluster, folder: Path, preset: str, **answe
     ]
     context = {"setup_commands": "\n".join(commands), "python": f"{project.path}/.venv"}
     (folder / "site.yaml").write_text(yaml.safe_dump({"default_context": {**context, **answers}}))
-    done = cookiecutter("--no-input", "--config-file", "site.yaml", TEMPLATE, cwd=folder)
+    done = cookiecutter("--no-input", "--config-file", "site.yaml", LIGHT, cwd=folder)
     assert done.returncode == 0, done.stderr
     source = {"PYTHONPATH": f"{folder}/hpc-experiment/src", "PROJECT_ACCOUNT": "ocean", "LEAK": "1"}
     user = Project(project.path, {**cluster.environment, **source})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cluster import Cluster
 from jobs import accounting, slurm
-from running import TEMPLATE, Project, cookiecutter, run
+from running import LIGHT, Project, cookiecutter, run
 from shapes import TYPED, UNHELPFUL, WITHOUT_GPUS
 from test_generation import PROJECT, facts
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("slurm_installed")
 def answers(cluster: Cluster, cwd: Path, *given: str) -> dict[str, Any]:
     """The facts of a project that is generated on the cluster's login node."""
     variables = {"HPC_HYDRA_PLAIN_DEFAULTS": "", **cluster.environment}
-    done = cookiecutter("--no-input", "-f", TEMPLATE, *given, cwd=cwd, **variables)
+    done = cookiecutter("--no-input", "-f", LIGHT, *given, cwd=cwd, **variables)
     assert done.returncode == 0, done.stderr
     return facts(cwd / PROJECT)
 
@@ -57,7 +57,7 @@ def test_types_of_gpu(tmp_path: Path) -> None:
 def test_without_gpus(tmp_path: Path) -> None:
     with Cluster(shape=WITHOUT_GPUS) as cluster:
         variables = {"HPC_HYDRA_PLAIN_DEFAULTS": "", **cluster.environment}
-        cookiecutter("--no-input", TEMPLATE, cwd=tmp_path, **variables)
+        cookiecutter("--no-input", LIGHT, cwd=tmp_path, **variables)
     (replay,) = (tmp_path / ".cookiecutter_replay").iterdir()
     given = json.loads(replay.read_text())["cookiecutter"]
     assert (given["gpu_partition"], given["gpus_per_node"]) == ("", "0")

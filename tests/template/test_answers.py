@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from running import TEMPLATE, run
+from running import TEMPLATE, light_copy, run
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -101,13 +101,7 @@ def answers(draw: st.DrawFn) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template without its history, since cookiecutter copies all of it each time."""
-    copy = tmp_path_factory.mktemp("template") / TEMPLATE.name
-    shutil.copytree(
-        TEMPLATE, copy, ignore=shutil.ignore_patterns(".*", "benchmarks", "docs", "src", "tests")
-    )
-    shutil.rmtree(copy / PROJECT)
-    shutil.copytree(TEMPLATE / PROJECT, copy / PROJECT)
+    copy = light_copy(tmp_path_factory.mktemp("template") / TEMPLATE.name)
     (copy / "hooks" / "pre_prompt.py").unlink(missing_ok=True)  # nothing is asked
     return copy
 

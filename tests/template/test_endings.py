@@ -5,7 +5,7 @@ import pty
 from contextlib import suppress
 from pathlib import Path
 
-from running import TEMPLATE, TOOLS, cookiecutter, environment, home
+from running import LIGHT, TOOLS, cookiecutter, environment, home
 
 
 def visible(folder: Path) -> list[str]:
@@ -16,7 +16,7 @@ def test_ctrl_c_in_the_questions(tmp_path: Path) -> None:
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(tmp_path)
-        command = [str(TOOLS / "cookiecutter"), str(TEMPLATE)]
+        command = [str(TOOLS / "cookiecutter"), str(LIGHT)]
         os.execve(command[0], command, environment({**home(tmp_path), "TERM": "dumb"}))
     said = ""
     for question in ("Title of the project", "Folder and distribution name"):
@@ -37,7 +37,7 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "hpc-experiment" / "README.md"
     mine.parent.mkdir()
     mine.write_text("mine")
-    done = cookiecutter("--no-input", TEMPLATE, cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == 'Error: "hpc-experiment" directory already exists\n'
     assert "Traceback" not in done.stderr

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from running import TEMPLATE, TOOLS, Ended, Project, cookiecutter, environment, home, path_with, run
+from running import (
+    LIGHT,
+    TEMPLATE,
+    TOOLS,
+    Ended,
+    Project,
+    cookiecutter,
+    environment,
+    home,
+    path_with,
+    run,
+)
 from test_generation import published
 from test_pre_prompt import old_pythons
 
@@ -101,7 +112,7 @@ def test_venv_that_fails(tmp_path: Path) -> None:
     fails = 'if [ "$2" = venv ]; then printf "<%s>" "$@"; exit 3; fi'
     command(tmp_path / "bin", "python3", f'{fails}; exec {TOOLS}/python3 "$@"')
     given = ["create_venv=yes", f"python={HOSTILE}"]
-    done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, *given, cwd=tmp_path, PATH=path)
     project = tmp_path / "hpc-experiment"
     assert done.returncode == 0, done.stderr
     assert f"<-m><venv><{project}/{HOSTILE}>" in done.stdout
@@ -130,7 +141,7 @@ def test_answers_of_every_kind(answer: object, asked: bool, tmp_path: Path) -> N
     given = {} if answer is None else {"create_venv": answer}  # it is asked for by default
     answers = tmp_path / "lab.yaml"
     answers.write_text(yaml.safe_dump({"default_context": given}))
-    done = cookiecutter("--no-input", "--config-file", answers, TEMPLATE, cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", "--config-file", answers, LIGHT, cwd=tmp_path, PATH=path)
     assert done.returncode == 0, done.stderr
     venv = tmp_path / "hpc-experiment" / ".venv"
     make = f'uv venv --allow-existing --python "$(command -v python3)" {venv}'
@@ -154,7 +165,7 @@ def test_answers_of_every_kind(answer: object, asked: bool, tmp_path: Path) -> N
 def test_nothing_can_be_made(answers: dict[str, str], said: str, tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git")
     given = [f"{name}={answer}" for name, answer in answers.items()]
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", *given, cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=yes", *given, cwd=tmp_path, PATH=path)
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
     assert is_complete(tmp_path / "hpc-experiment")
@@ -172,7 +183,7 @@ def test_nothing_can_be_made(answers: dict[str, str], said: str, tmp_path: Path)
 def test_a_command_that_starts_python(python: str, tmp_path: Path) -> None:
     """What it starts is not ours to make: it is said what to type, on the terminal and in the README."""
     path = path_with(tmp_path / "bin", "git")
-    done = cookiecutter("--no-input", TEMPLATE, f"python={python}", cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, f"python={python}", cwd=tmp_path, PATH=path)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
         "No virtual environment was made, as jobs start Python in another way. Then:" in done.stdout
@@ -201,7 +212,7 @@ def test_commands_for_one_kind_of_job_are_typed_as_in_the_first_one(tmp_path: Pa
     commands = "on_gpu echo cuda; on_cpu echo gcc"
     for gpus, loaded in (("4", "cuda"), ("0", "gcc")):
         given = [f"setup_commands={commands}", f"gpus_per_node={gpus}", "create_venv=no"]
-        done = cookiecutter("--no-input", "-f", TEMPLATE, *given, cwd=tmp_path, PATH=path)
+        done = cookiecutter("--no-input", "-f", LIGHT, *given, cwd=tmp_path, PATH=path)
         assert done.returncode == 0, done.stderr
         said = done.stdout.partition("  2. ")[2].partition("  3. ")[0]
         readme = (tmp_path / "hpc-experiment" / "README.md").read_text()
@@ -214,7 +225,7 @@ def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git")
     command(tmp_path / "bin", "uv", 'printf "<%s>" "$@"')
     given = ["create_venv=yes", "python=$NOWHERE/it's-mine"]
-    done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, *given, cwd=tmp_path, PATH=path)
     assert "variables that are not set: NOWHERE. Then:" in done.stdout
     assert is_complete(tmp_path / "hpc-experiment")
     typed = in_bash(to_repeat(done.stdout), cwd=tmp_path, PATH=path, NOWHERE="/some where")
@@ -227,7 +238,7 @@ def test_variables_and_home(tmp_path: Path) -> None:
     for answer, folder in (("~/a", f"{tmp_path}/a"), ("${WORK}/b", "/work/b"), ("c", None)):
         given = [f"python={answer}", f"project_name={answer[-1]}x"]
         done = cookiecutter(
-            "--no-input", TEMPLATE, *given, "create_venv=no", cwd=tmp_path, PATH=path, WORK="/work"
+            "--no-input", LIGHT, *given, "create_venv=no", cwd=tmp_path, PATH=path, WORK="/work"
         )
         assert f"python3 -m venv {folder or tmp_path / 'cx' / 'c'}" in next_steps(done.stdout)
 
@@ -238,7 +249,7 @@ def test_a_folder_of_someone_else(tmp_path: Path) -> None:
     mine.mkdir()
     (mine / "data").write_text("precious")
     given = ["create_venv=yes", f"python={mine}"]
-    done = cookiecutter("--no-input", TEMPLATE, *given, cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, *given, cwd=tmp_path, PATH=path)
     assert f"{mine} was there before and is left alone. To install into it:" in done.stdout
     assert to_repeat(done.stdout) == (
         f"cd {tmp_path}/hpc-experiment && {mine}/bin/python -m pip install --editable '.[dev]'"
@@ -275,7 +286,7 @@ def test_interrupted(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin", "git", "sleep")
     command(tmp_path / "bin", "uv", "echo begun; exec sleep 300")
     process = subprocess.Popen(
-        [TOOLS / "cookiecutter", "--no-input", TEMPLATE, "create_venv=yes"],
+        [TOOLS / "cookiecutter", "--no-input", LIGHT, "create_venv=yes"],
         cwd=tmp_path,
         env=environment({**home(tmp_path), "PATH": path}),
         stdout=subprocess.PIPE,
@@ -302,7 +313,7 @@ def test_interrupted(tmp_path: Path) -> None:
 
 def test_without_git(tmp_path: Path) -> None:
     path = path_with(tmp_path / "bin")
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path, PATH=path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path, PATH=path)
     assert done.returncode == 0, done.stderr
     assert "git is not installed: no repository was made." in done.stdout
     assert not any("git " in step for step in next_steps(done.stdout))
@@ -316,7 +327,7 @@ def test_the_commit_that_is_left_can_be_typed(tmp_path: Path) -> None:
     given = [f"project_name={name}", "project_slug=nets"]
     done = cookiecutter(
         "--no-input",
-        TEMPLATE,
+        LIGHT,
         *given,
         "create_venv=no",
         cwd=tmp_path,
@@ -333,7 +344,7 @@ def test_the_commit_that_is_left_can_be_typed(tmp_path: Path) -> None:
 
 def test_in_a_repository_nothing_is_committed(tmp_path: Path) -> None:
     assert run("git", "init", "--quiet", cwd=tmp_path).returncode == 0
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path)
     assert "It lies in a git repository already: commit it there." in done.stdout
     assert not (tmp_path / "hpc-experiment" / ".git").exists()
     assert run("git", "ls-files", cwd=tmp_path).stdout == ""
@@ -344,7 +355,7 @@ def test_nobody_reads_what_is_said(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [TOOLS / "cookiecutter", "--no-input", TEMPLATE, "create_venv=no"],
+        [TOOLS / "cookiecutter", "--no-input", LIGHT, "create_venv=no"],
         cwd=tmp_path,
         env=environment(home(tmp_path)),
         stdout=writer,

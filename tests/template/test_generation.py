@@ -1,16 +1,14 @@
 """cookiecutter as its users call it: what is generated, and what is refused."""
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
-from running import TEMPLATE, cookiecutter, run
+from running import LIGHT, TEMPLATE, cookiecutter, light_copy, run
 
 PROJECT = "hpc-experiment"
-(GENERATED,) = TEMPLATE.glob("{{*")
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
 DEFAULTS = {name: answer for name, answer in QUESTIONS.items() if not name.startswith("_")}
 DEFAULTS["project_slug"] = PROJECT
@@ -41,10 +39,7 @@ def facts(project: Path) -> dict[str, object]:
 def published(folder: Path) -> Path:
     """A repository with the template as it is in the working tree, as far as it takes to generate."""
     # By `.git` in its name cookiecutter knows a repository.
-    repository = folder / "hpc-hydra-template.git"
-    for name in ("hooks", "templates", GENERATED.name):
-        shutil.copytree(TEMPLATE / name, repository / name)
-    shutil.copy(TEMPLATE / "cookiecutter.json", repository)
+    repository = light_copy(folder / "hpc-hydra-template.git")
     run("git", "init", "--quiet", cwd=repository)
     commit(repository, "first")
     return repository
@@ -59,7 +54,7 @@ def commit(repository: Path, message: str) -> str:
 
 
 def test_enter_is_a_good_answer_to_every_question(tmp_path: Path) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     project = tmp_path / PROJECT
     assert facts(project) == PLAIN_FACTS
@@ -104,7 +99,7 @@ def test_blank_answers_of_every_kind_leave_lines_out(tmp_path: Path) -> None:
     context = {"account": None, "gpu_partition": " ", "python": "  ", "gpus_per_node": 8}
     answers.write_text(yaml.safe_dump({"default_context": context}))
     done = cookiecutter(
-        "--no-input", "--config-file", answers, TEMPLATE, "create_venv=no", cwd=tmp_path
+        "--no-input", "--config-file", answers, LIGHT, "create_venv=no", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     found = facts(tmp_path / PROJECT)
@@ -122,7 +117,7 @@ def test_with_a_labs_answers_file(way: str, tmp_path: Path) -> None:
     option = ["--config-file", str(answers)] if way == "option" else []
     variable = {"COOKIECUTTER_CONFIG": str(answers)} if way == "variable" else {}
     done = cookiecutter(
-        "--no-input", *option, str(TEMPLATE), "create_venv=no", cwd=tmp_path, **variable
+        "--no-input", *option, str(LIGHT), "create_venv=no", cwd=tmp_path, **variable
     )
     assert done.returncode == 0, done.stderr
     assert facts(tmp_path / "tides")["OUTPUT_DIR"] == "$SCRATCH/tides"
@@ -143,9 +138,7 @@ def test_git_ignores_what_the_answers_put_into_the_repository(
     answers: dict[str, str], ignored: list[str], tmp_path: Path
 ) -> None:
     given = [f"{name}={answer}" for name, answer in answers.items()]
-    assert (
-        cookiecutter("--no-input", TEMPLATE, "create_venv=no", *given, cwd=tmp_path).returncode == 0
-    )
+    assert cookiecutter("--no-input", LIGHT, "create_venv=no", *given, cwd=tmp_path).returncode == 0
     project = tmp_path / PROJECT
     lines = (project / ".gitignore").read_text().splitlines()
     assert len(lines) == len(ignored) + 6
@@ -280,15 +273,15 @@ def test_all_faults_are_named_at_once_and_nothing_is_left(row: int, tmp_path: Pa
     given = {**DEFAULTS, **{name: answer for name, (answer, _) in refused.items()}}
     given["__package"] = given["project_slug"].replace("-", "_")
     answers.write_text(json.dumps({"cookiecutter": given}))
-    done = cookiecutter("--replay-file", answers, TEMPLATE, cwd=tmp_path)
+    done = cookiecutter("--replay-file", answers, LIGHT, cwd=tmp_path)
     assert done.returncode != 0
     for name, (answer, fault) in refused.items():
         (line,) = (line for line in done.stderr.splitlines() if line.startswith(f"  - {name}: "))
         assert repr(answer.strip() if name != "project_slug" else answer) in line
         assert fault in line
     assert done.stderr.count("\n  - ") == len(refused)
-    assert f"cookiecutter --no-input {TEMPLATE} \\\n    project_name=" in done.stderr
-    assert f"cookiecutter --replay {TEMPLATE}" in done.stderr
+    assert f"cookiecutter --no-input {LIGHT} \\\n    project_name=" in done.stderr
+    assert f"cookiecutter --replay {LIGHT}" in done.stderr
     assert "Traceback" not in done.stderr
     assert visible(tmp_path) == ["replay"]
 
@@ -301,7 +294,7 @@ def test_the_command_that_is_proposed_takes_the_other_answers_along(tmp_path: Pa
     odd = 'it\'s "$HOME" `x` #1; é'
     refused = cookiecutter(
         "--no-input",
-        TEMPLATE,
+        LIGHT,
         "create_venv=no",
         f"project_name={odd}",
         "project_slug=class",
@@ -320,18 +313,18 @@ def test_the_command_that_is_proposed_takes_the_other_answers_along(tmp_path: Pa
 
 def test_a_refused_answer_can_be_corrected(tmp_path: Path) -> None:
     refused = cookiecutter(
-        "--no-input", TEMPLATE, "create_venv=no", "project_slug=class", "account=a", cwd=tmp_path
+        "--no-input", LIGHT, "create_venv=no", "project_slug=class", "account=a", cwd=tmp_path
     )
     assert refused.returncode != 0
     replay = tmp_path / ".cookiecutter_replay" / f"{TEMPLATE.name}.json"
     answers = json.loads(replay.read_text())
     answers["cookiecutter"]["project_slug"] = "classes"
     replay.write_text(json.dumps(answers))
-    refused = cookiecutter("--replay", TEMPLATE, cwd=tmp_path)
+    refused = cookiecutter("--replay", LIGHT, cwd=tmp_path)
     assert "project_slug: 'classes' is not what __package says; change that too" in refused.stderr
     answers["cookiecutter"]["__package"] = "classes"
     replay.write_text(json.dumps(answers))
-    assert cookiecutter("--replay", TEMPLATE, cwd=tmp_path).returncode == 0
+    assert cookiecutter("--replay", LIGHT, cwd=tmp_path).returncode == 0
     assert facts(tmp_path / "classes")["ACCOUNT"] == "a"
 
 
@@ -339,7 +332,7 @@ def test_git_that_refuses_costs_no_files(tmp_path: Path) -> None:
     anonymous = tmp_path / "gitconfig"
     anonymous.write_text("[user]\n\tuseConfigOnly = true\n")
     done = cookiecutter(
-        "--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path, GIT_CONFIG_GLOBAL=str(anonymous)
+        "--no-input", LIGHT, "create_venv=no", cwd=tmp_path, GIT_CONFIG_GLOBAL=str(anonymous)
     )
     assert done.returncode == 0
     assert "without a commit: set user.name and user.email" in done.stdout
@@ -347,7 +340,7 @@ def test_git_that_refuses_costs_no_files(tmp_path: Path) -> None:
 
 
 def test_outputs_in_the_virtual_environment(tmp_path: Path) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", "python=outputs", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", "python=outputs", cwd=tmp_path)
     assert "python: 'outputs' is the output_dir too; an example: .venv" in done.stderr
 
 
@@ -358,7 +351,7 @@ def test_other_types_of_an_answers_file(tmp_path: Path) -> None:
         "default_context:\n  gpu_partition: on\n  output_dir: no\n  account: {a: b}\n"
     )
     done = cookiecutter(
-        "--no-input", "--config-file", answers, TEMPLATE, "create_venv=no", cwd=tmp_path
+        "--no-input", "--config-file", answers, LIGHT, "create_venv=no", cwd=tmp_path
     )
     assert done.returncode != 0
     for name, value in (
@@ -376,10 +369,10 @@ def test_what_is_a_comment_to_cookiecutter_is_no_traceback(way: str, tmp_path: P
     file = tmp_path / (".cookiecutterrc" if way == "home" else "lab.yaml")
     file.write_text(f"default_context:\n  {commands}\n")
     options: dict[str, list[str | Path]] = {
-        "option": ["--config-file", file, TEMPLATE],
-        "equals": [f"--config-file={file}", TEMPLATE],
-        "home": [TEMPLATE],
-        "typed": [TEMPLATE, "setup_commands=echo ${#list[@]}"],
+        "option": ["--config-file", file, LIGHT],
+        "equals": [f"--config-file={file}", LIGHT],
+        "home": [LIGHT],
+        "typed": [LIGHT, "setup_commands=echo ${#list[@]}"],
     }
     if way == "typed":
         file.unlink()
@@ -395,7 +388,7 @@ def test_nothing_is_run_that_lies_in_the_temporary_folder(tmp_path: Path) -> Non
     (tmp_path / ".tmp").mkdir()
     for module in ("json", "keyword", "shlex", "contextlib", "subprocess", "pathlib"):
         (tmp_path / ".tmp" / f"{module}.py").write_text("raise SystemExit('foreign code was run')")
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "It is a git repository with a first commit." in done.stdout
 
@@ -404,7 +397,7 @@ def test_the_repository_of_a_git_hook_is_left_alone(tmp_path: Path) -> None:
     run("git", "init", "other", cwd=tmp_path)
     other = tmp_path / "other" / ".git"
     variables = {"GIT_DIR": str(other), "GIT_INDEX_FILE": str(other / "index")}
-    done = cookiecutter("--no-input", TEMPLATE, "create_venv=no", cwd=tmp_path, **variables)
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path, **variables)
     assert "It is a git repository with a first commit." in done.stdout
     assert not (other / "index").exists()
     assert (tmp_path / PROJECT / ".git" / "index").exists()
@@ -414,7 +407,7 @@ def test_the_repository_of_a_git_hook_is_left_alone(tmp_path: Path) -> None:
 def test_what_is_emitted_stays_small(framework: str, tmp_path: Path) -> None:
     """It belongs to its users, who are to read all of it."""
     answers = (f"framework={framework}", "create_venv=no")
-    done = cookiecutter("--no-input", TEMPLATE, *answers, cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, *answers, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for files, most in (("src/*/*.py", 450), ("tests/*.py", 200), ("README.md", 150)):
         lines = [len(path.read_text().splitlines()) for path in (tmp_path / PROJECT).glob(files)]

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import TEMPLATE, cookiecutter, environment
+from conftest import JobScripts
+from running import LIGHT, cookiecutter, environment
 from test_generation import DEFAULTS, PROJECT
 from test_sites import directives, header
 
@@ -53,7 +54,7 @@ def generated(folder: Path, **answers: object) -> Path:
     """With private variables among the answers, as only a file of them can have."""
     context = {**DEFAULTS, "__package": "hpc_experiment", "create_venv": "no", **answers}
     (folder / "replay.json").write_text(json.dumps({"cookiecutter": context}))
-    done = cookiecutter("--replay-file", folder / "replay.json", TEMPLATE, cwd=folder)
+    done = cookiecutter("--replay-file", folder / "replay.json", LIGHT, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder / PROJECT
 
@@ -109,3 +110,10 @@ def test_ranks_that_slurm_counts_by_the_gpus(tmp_path: Path) -> None:
         assert "--ntasks-per-gpu=1" in header(script)
         assert "--ntasks-per-node" not in script
         assert f" --ntasks={ranks} " in script.rpartition("\nsrun ")[2]
+
+
+def test_gpus_that_need_no_request(job_scripts: JobScripts, tmp_path: Path) -> None:
+    """Where a partition has them in any case: the ranks are still as many as a node has of them."""
+    scripts = job_scripts(generated(tmp_path, gpu_request=""))
+    assert "--ntasks-per-node=4" in header(scripts["hpc_gpu_ranks"])
+    assert "gpu:" not in scripts["hpc_gpu"]

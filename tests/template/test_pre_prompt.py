@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from pre_prompt import output_directory, scratch
-from running import TEMPLATE, Ended, cookiecutter, disk, environment, run
+from running import LIGHT, TEMPLATE, Ended, cookiecutter, disk, environment, run
 from slurm_defaults import accounts, improve
 from slurm_nodes import gpus, minutes
 from test_generation import PLAIN_FACTS, PROJECT, facts
@@ -44,7 +44,7 @@ def slurm(folder: Path, **scripts: str) -> dict[str, str]:
 def generated(cwd: Path, *arguments: str | Path, **variables: str) -> dict[str, object]:
     """The facts of a project that is generated without any question, or word, on the terminal."""
     done = cookiecutter(
-        "--no-input", "-f", *arguments, TEMPLATE, "create_venv=no", cwd=cwd, **variables
+        "--no-input", "-f", *arguments, LIGHT, "create_venv=no", cwd=cwd, **variables
     )
     assert (done.returncode, done.stderr) == (0, "")
     return {name: value for name, value in facts(cwd / PROJECT).items() if name in PLAIN}
@@ -131,7 +131,7 @@ def test_answers_are_proposed_to_a_person(tmp_path: Path) -> None:
     variables = slurm(tmp_path, **recorded("24.11"))
     cookiecutter_ = Path(sys.executable).with_name("cookiecutter")
     done = subprocess.run(
-        [cookiecutter_, TEMPLATE, "create_venv=no"],
+        [cookiecutter_, LIGHT, "create_venv=no"],
         cwd=tmp_path,
         env=environment({**variables, "HOME": str(tmp_path), "COLUMNS": "1000", "TERM": "dumb"}),
         input="\n\n\nhopper\n" + 20 * "\n",
@@ -173,12 +173,12 @@ def test_whoever_has_an_answer_wins(tmp_path: Path) -> None:
         "account=",
         "cpu_partition=short",
     )
-    done = cookiecutter("--no-input", "-f", TEMPLATE, *typed, cwd=tmp_path, **variables)
+    done = cookiecutter("--no-input", "-f", LIGHT, *typed, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     chosen = {"GPU_PARTITION": "elsewhere", "GPU_REQUEST": "gpus={n}", "GPU_TYPES": types}
     chosen.update({"CPU_PARTITION": "short", "CPU_SBATCH": "time=10:00"})
     assert facts(tmp_path / PROJECT).items() >= {**PLAIN, **chosen}.items()
-    done = cookiecutter("--replay", "-f", TEMPLATE, cwd=tmp_path, **variables)
+    done = cookiecutter("--replay", "-f", LIGHT, cwd=tmp_path, **variables)
     assert done.returncode == 0, done.stderr
     assert facts(tmp_path / PROJECT).items() >= {**PLAIN, **chosen}.items()
     assert asked(tmp_path, **{**variables, "HPC_HYDRA_PLAIN_DEFAULTS": "1"}) == UNCHANGED
@@ -192,7 +192,7 @@ def test_a_misspelled_name_is_warned_of(tmp_path: Path) -> None:
         done = cookiecutter(
             "--no-input",
             "-f",
-            TEMPLATE,
+            LIGHT,
             *given,
             "create_venv=no",
             cwd=tmp_path,
@@ -271,7 +271,7 @@ def test_400_partitions(tmp_path: Path) -> None:
     (tmp_path / "sinfo.txt").write_text("\n".join(lines))
     variables = slurm(tmp_path, sinfo=f"cat '{tmp_path}/sinfo.txt'")
     done = cookiecutter(
-        "--no-input", TEMPLATE, "gpu_partition=p9", "create_venv=no", cwd=tmp_path, **variables
+        "--no-input", LIGHT, "gpu_partition=p9", "create_venv=no", cwd=tmp_path, **variables
     )
     assert done.returncode == 0, done.stderr
     found = facts(tmp_path / PROJECT)
@@ -288,7 +288,7 @@ def test_400_partitions(tmp_path: Path) -> None:
 
 def test_a_fault_in_the_reading_costs_no_more_than_the_defaults(tmp_path: Path) -> None:
     template = tmp_path / "template"
-    shutil.copytree(TEMPLATE, template, ignore=shutil.ignore_patterns(".git", "benchmarks", "docs"))
+    shutil.copytree(LIGHT, template)
     (template / "hooks" / "slurm_defaults.py").write_text("raise ZeroDivisionError('oh')")
     done = cookiecutter(
         "--no-input", template, "create_venv=no", cwd=tmp_path, HPC_HYDRA_PLAIN_DEFAULTS=""
@@ -453,22 +453,22 @@ def assert_refused(done: Ended, place: Path, reason: str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount small disks")
 def test_a_place_without_room_is_refused_before_the_questions(tmp_path: Path) -> None:
     with disk(tmp_path / "full", "size=256k") as place:
-        assert_refused(cookiecutter("-fso", place / "new", TEMPLATE, cwd=tmp_path), place, "No space left on device")  # fmt: skip
+        assert_refused(cookiecutter("-fso", place / "new", LIGHT, cwd=tmp_path), place, "No space left on device")  # fmt: skip
         assert list(place.iterdir()) == []
     with disk(tmp_path / "inodes", "nr_inodes=30") as place:
-        done = cookiecutter(f"--output-dir={place}", TEMPLATE, cwd=tmp_path)
+        done = cookiecutter(f"--output-dir={place}", LIGHT, cwd=tmp_path)
         assert_refused(done, place, "No space left on device")
     with disk(tmp_path / "ro", "ro") as place:
-        done = cookiecutter(TEMPLATE, "-o", "ro/a/b", cwd=tmp_path)
+        done = cookiecutter(LIGHT, "-o", "ro/a/b", cwd=tmp_path)
         assert_refused(done, place, "Read-only file system")
         # As in a shell in this directory.
-        done = cookiecutter(TEMPLATE, cwd=tmp_path, PWD=str(place))
+        done = cookiecutter(LIGHT, cwd=tmp_path, PWD=str(place))
         assert_refused(done, place, "Read-only file system")
 
 
 def test_a_file_is_no_place_for_a_project(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = cookiecutter("--no-input", TEMPLATE, "-o", "file", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "-o", "file", cwd=tmp_path)
     assert_refused(done, tmp_path / "file", "Not a directory")
 
 

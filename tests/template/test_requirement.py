@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from running import TEMPLATE, cookiecutter, run
-from test_generation import GENERATED, PROJECT, commit, published
+from test_generation import PROJECT, commit, published
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -147,4 +147,5 @@ def test_from_nobody_knows_where(tmp_path: Path) -> None:
     assert (
         f"{PLAIN}, since where the template came from is not known: mine at commit " in done.stdout
     )
-    assert f'\n    "{PLAIN}",\n' in (GENERATED / "pyproject.toml").read_text()
+    (template,) = TEMPLATE.glob("{{*/pyproject.toml")
+    assert f'\n    "{PLAIN}",\n' in template.read_text()

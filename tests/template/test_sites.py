@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import JobScripts
-from running import TEMPLATE, cookiecutter
+from running import LIGHT, TEMPLATE, cookiecutter
 from test_generation import facts
 
 SITES = TEMPLATE / "tests" / "sites"
@@ -98,9 +98,7 @@ def directives(text: str) -> set[str]:
 
 @pytest.mark.parametrize("site", sorted(path.stem for path in SITES.iterdir()))
 def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
-    done = cookiecutter(
-        "--no-input", "--config-file", SITES / f"{site}.yaml", TEMPLATE, cwd=tmp_path
-    )
+    done = cookiecutter("--no-input", "--config-file", SITES / f"{site}.yaml", LIGHT, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scripts = job_scripts(tmp_path / "hpc-experiment")
     headers = {name: header(script) for name, script in scripts.items()}
@@ -138,7 +136,7 @@ def test_site(site: str, tmp_path: Path, job_scripts: JobScripts) -> None:
 
 
 def test_a_cluster_without_gpus(tmp_path: Path, job_scripts: JobScripts) -> None:
-    done = cookiecutter("--no-input", TEMPLATE, "gpus_per_node=0", cwd=tmp_path)
+    done = cookiecutter("--no-input", LIGHT, "gpus_per_node=0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     scripts = job_scripts(tmp_path / "hpc-experiment")
     assert {name: header(script) for name, script in scripts.items()} == {
@@ -160,7 +158,7 @@ def test_the_examples_worked_out_in_the_docs(tmp_path: Path, job_scripts: JobScr
         folder.mkdir()
         (folder / "site.yaml").write_text(answers)
         done = cookiecutter(
-            "--no-input", "--config-file", "site.yaml", TEMPLATE, "gpus_per_node=1", cwd=folder
+            "--no-input", "--config-file", "site.yaml", LIGHT, "gpus_per_node=1", cwd=folder
         )
         assert done.returncode == 0, done.stderr
         ours = job_scripts(folder / "hpc-experiment")["hpc_gpu"]

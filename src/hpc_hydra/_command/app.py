@@ -5,8 +5,11 @@ They start without Hydra, rich and pandas; what needs one of these imports it wh
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from .._records import library_version
 from .cancel import cancel
 from .clean import clean
 from .doctor import doctor
@@ -35,7 +38,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def _no_command(context: typer.Context) -> None:
+def _no_command(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print it and exit.")] = False,
+) -> None:
+    if version:
+        print(f"hpc-hydra {library_version()}")
+        raise typer.Exit
     if context.invoked_subcommand is None:
         ls()
 

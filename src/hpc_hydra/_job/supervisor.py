@@ -59,8 +59,7 @@ class Supervisor:
         self.job = submitit.JobEnvironment()
         job = first_job + int(self.job.array_task_id or 0)
         self.work, self.payload, runs = Work.of_job(submission, job)
-        if self.job.cluster == "slurm":
-            attempt.file = self._word("attempt")
+        attempt.file = self._word("attempt")
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1
         alone = len(runs) == 1 and not self.work.shared
@@ -87,6 +86,10 @@ class Supervisor:
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
+        if self.job.cluster == "local":  # whoever waits knows of submitit's process alone
+            _end_with_parent()
+            if os.getppid() != int(self.job.job_id):
+                return 1
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
         self._word("starting").unlink(missing_ok=True)
@@ -202,10 +205,7 @@ class Supervisor:
         self, do: Callable[[Todo], int], todos: list[Todo],
         handlers: Mapping[signal.Signals, Any], learned: IO[bytes],
     ) -> None:  # fmt: skip
-        with suppress(
-            AttributeError
-        ):  # Linux only: nobody would know of a run that outlives this one
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        _end_with_parent()
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
@@ -314,6 +314,12 @@ class Supervisor:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
         todo.end(error, used=used)
+
+
+def _end_with_parent() -> None:
+    """Nobody would know of a process that outlives the one which has started it."""
+    with suppress(AttributeError):  # Linux only
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

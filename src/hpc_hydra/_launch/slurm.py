@@ -89,12 +89,13 @@ class SlurmLauncher(Launcher):
             )
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
         together = self.params["runs_per_job"] == 1
-        # What a request makes of the number stands in the others, or it is that of a packed job's ranks.
+        # What a request makes of the number stands in the others, or it is that of ranks.
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        asked = asks_for_gpus(parameters) or not together
+        of_node = self.params["gpus_of_node"] is not None
+        asked = asks_for_gpus(parameters) or not together or of_node
         if self.params["gpus"] is not None and not asked:
             raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
