@@ -1,4 +1,4 @@
-# Everything that is made here lies outside of the checkout, because cookiecutter copies the checkout.
+# What is made here lies outside of the checkout, because cookiecutter copies the checkout; Python's bytecode is small.
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hpc-hydra-template
 PYTHON ?= python3
 # Some tests of Slurm wait more than they work.

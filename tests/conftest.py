@@ -35,8 +35,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # From the longest one on; all others of Slurm, which wait, come next.
 LONG = (
-    "test_demo", "test_why_jobs_ended", "test_library", "test_a_repository_of_odd_answers",
-    "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
+    "test_why_jobs_ended", "test_its_tests_and_checks", "test_library", "test_demo", "test_a_repository_of_odd_answers",
+    "test_a_preemption", "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
+    "test_chaos", "test_installed_with_pip",
 )  # fmt: skip
 
 

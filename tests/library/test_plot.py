@@ -63,7 +63,7 @@ def test_the_command_writes_a_picture(
 
 def test_many_runs_are_a_line_each(tmp_path: Path) -> None:
     """As one collection, which is quick to draw; a run with one step is a point."""
-    steps = {run: [{"loss": 1.0 + run}, {"loss": 2.0}] for run in range(11)}
+    steps = {run: 3 * [{"loss": 1.0 + run}] for run in range(11)}
     overrides = [f"lr={run}" for run in range(12)]
     sweep = made(tmp_path / "sweep", overrides, [0.0] * 12, {**steps, 11: [{"loss": -1.0}]})
     axes = learning_curves(runs_of(sweep), "loss").axes[0]

@@ -3,6 +3,7 @@
 import multiprocessing
 import random
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,17 @@ import pytest
 
 from hpc_hydra import pytorch
 
-torch = pytest.importorskip(
-    "torch", reason="needs PyTorch: scripts/torch.sh says why it is not there"
+pytestmark = pytest.mark.skipif(
+    not find_spec("torch"), reason="needs PyTorch: scripts/torch.sh says why it is not there"
 )
+
+
+@pytest.fixture
+def torch() -> Any:
+    """Imported late: it takes seconds, for each of the tests' processes."""
+    import torch
+
+    return torch
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +39,7 @@ def outside_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pytorch, "_saved_s", 0.0)
 
 
-def test_a_rank_alone_needs_no_group() -> None:
+def test_a_rank_alone_needs_no_group(torch: Any) -> None:
     with pytorch.process_group() as (process, device):
         assert (process.rank, process.world_size, str(device)) == (0, 1, "cpu")
         assert not torch.distributed.is_initialized()
@@ -38,7 +47,9 @@ def test_a_rank_alone_needs_no_group() -> None:
         assert pytorch.total(torch.tensor(3)) == 3
 
 
-def test_the_group_of_a_trainer_is_used_and_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_group_of_a_trainer_is_used_and_left_to_it(
+    monkeypatch: pytest.MonkeyPatch, torch: Any
+) -> None:
     """Accelerate makes one of a rank alone, once for the process, and some have NCCL only."""
     distributed = torch.distributed
     try:
@@ -56,7 +67,7 @@ def test_the_group_of_a_trainer_is_used_and_left_to_it(monkeypatch: pytest.Monke
 
 
 def test_a_gpu_that_pytorch_cannot_use(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, torch: Any
 ) -> None:
     """Silently on the CPU it would take days to be noticed."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
@@ -67,7 +78,7 @@ def test_a_gpu_that_pytorch_cannot_use(
 
 
 def test_gpus_that_no_rank_uses(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, torch: Any
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -78,7 +89,7 @@ def test_gpus_that_no_rank_uses(
     assert "1 ranks on 4 GPUs" in caplog.text and "tasks_per_node=4" in caplog.text
 
 
-def test_what_was_saved_is_read_again(tmp_path: Path) -> None:
+def test_what_was_saved_is_read_again(tmp_path: Path, torch: Any) -> None:
     assert pytorch.newest(tmp_path) is None
     net = torch.nn.Linear(2, 2)
     for step in (1, 2, 3):
@@ -99,7 +110,9 @@ def test_what_would_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
     assert pytorch.newest(tmp_path) == {"loss": 0.5}
 
 
-def test_saved_by_time_and_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_by_time_and_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: Any
+) -> None:
     """In the background, while the run changes what it has."""
     weights = torch.zeros(1000)
     monkeypatch.setattr(pytorch, "_saved_s", time.monotonic() - 50)
@@ -138,7 +151,7 @@ def test_other_ranks_save_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.iterdir())
 
 
-def test_a_seed_for_each_step_and_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_for_each_step_and_rank(monkeypatch: pytest.MonkeyPatch, torch: Any) -> None:
     def drawn(*numbers: int, rank: int = 0) -> tuple[float, float]:
         monkeypatch.setenv("SLURM_PROCID", str(rank))
         pytorch.seed(*numbers)

@@ -16,12 +16,12 @@ from test_limits_and_preemption import preempt
 
 from hpc_hydra import read_metrics
 
-ALL = (
-    os.environ.get("FAULTS") == "all"
-)  # else less of it, since a process that imports PyTorch takes seconds
-EPOCHS, SEEDS = (40, 4) if ALL else (20, 2)
-#: Samples in a step: of a run alone, and of one with four ranks.
-BATCHES = {"alone": 32, "ranks": 128}
+# Else little of it, since a process that imports PyTorch takes seconds.
+ALL = os.environ.get("FAULTS") == "all"
+EPOCHS, SEEDS = (40, 4) if ALL else (20, 1)
+PER_NODE = 2 if ALL else 1  # ranks, on two nodes
+#: Samples in a step: of a run alone, and of one with ranks.
+BATCHES = {"alone": 32, "ranks": 64 * PER_NODE}
 UNDISTURBED = f"""
 from functools import partial
 from hpc_experiment import models, task
@@ -31,11 +31,20 @@ for name, batch_size in {BATCHES}.items():
         epochs = 12 if name == "alone" else {EPOCHS}
         task.train(model, f"{{name}}/{{seed}}", seed=seed, epochs=epochs, batch_size=batch_size)
 """
-RANKS = ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2", f"epochs={EPOCHS}")
-PACKED = (
-    f"hydra.launcher.tasks_per_node={SEEDS // 2}", f"hydra.launcher.runs_per_job={SEEDS}",
-    f"seed={','.join(map(str, range(SEEDS)))}", "epochs=12",
-)  # fmt: skip
+STOPPED = """
+from functools import partial
+from itertools import count
+from unittest.mock import patch
+
+from hpc_experiment import models, task
+from hpc_hydra import pytorch
+
+steps = count()
+with patch.object(pytorch, "stop_requested", lambda: next(steps) == 50):
+    task.train(partial(models.cnn, dropout=0.0), "run", batch_size=16)
+"""
+RANKS = ("hydra.launcher.nodes=2", f"hydra.launcher.tasks_per_node={PER_NODE}", f"epochs={EPOCHS}")
+PACKED = ("hydra.launcher.tasks_per_node=2", "hydra.launcher.runs_per_job=4", "seed=0,1,2,3")
 Metrics = dict[int, dict[str, float]]
 
 
@@ -92,24 +101,33 @@ def sweep_of(
     return make
 
 
+def test_a_preemption(sweep_of: Callable[..., Sweep]) -> None:
+    """Of ranks on two nodes."""
+    ranks = sweep_of("ranks", *RANKS, pace=0.3)
+    with ranks.going_on() as process:
+        preempt(ranks)
+        wait_until(lambda: ranks.restarts == [1], process)
+        ranks.set_pace(0)
+        output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    assert all(ranks.steps(0, rank) == ranks.steps(0) for rank in range(2 * PER_NODE))
+    ranks.tell(f"2 nodes x {PER_NODE} ranks: preemption", 1)
+
+
+@pytest.mark.long
 def test_a_time_limit_and_a_preemption(sweep_of: Callable[..., Sweep]) -> None:
-    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30") if ALL else ()
+    limit = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
     ranks = sweep_of("ranks", *RANKS, *limit, name="ranks", pace=0.3)
-    packed = sweep_of("alone", *PACKED, name="packed", pace=0.5)
+    packed = sweep_of("alone", *PACKED, "epochs=12", name="packed", pace=0.5)
     processes = [ranks.start(), packed.start()]
     try:
-        if ALL:
-            wait_until(lambda: ranks.restarts == [1], processes[0], seconds=200)
-            # Else a busy machine does not get as far as the first step in it.
-            slurm(ranks.project, "scontrol", "update", f"jobid={ranks.job}_0", "TimeLimit=30")
-        before, packed_too = len(ranks.steps(0)) if ALL else 0, SEEDS // 2 - 1
-        wait_until(
-            lambda: len(ranks.steps(0)) > before and packed.has_begun(3, packed_too), processes[0]
-        )
+        wait_until(lambda: ranks.restarts == [1], processes[0], seconds=200)
+        # Else a busy machine does not get as far as the first step in it.
+        slurm(ranks.project, "scontrol", "update", f"jobid={ranks.job}_0", "TimeLimit=30")
+        before = len(ranks.steps(0))
+        wait_until(lambda: len(ranks.steps(0)) > before and packed.has_begun(3, 1), processes[0])
         preempt(ranks)
-        wait_until(
-            lambda: ranks.restarts == [1 + ALL] and set(packed.restarts[: SEEDS // 2]) == {1}
-        )
+        wait_until(lambda: ranks.restarts == [2] and packed.restarts[:2] == [1, 1])
         for sweep in (ranks, packed):
             sweep.set_pace(0)
         outputs = [process.communicate(timeout=240)[0] for process in processes]
@@ -118,8 +136,7 @@ def test_a_time_limit_and_a_preemption(sweep_of: Callable[..., Sweep]) -> None:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert all(ranks.steps(0, rank) == ranks.steps(0) for rank in range(4))
-    limited = "time limit, then " if ALL else ""
-    ranks.tell(f"2 nodes x 2 ranks: {limited}preemption", 1 + ALL)
+    ranks.tell("2 nodes x 2 ranks: time limit, then preemption", 2)
     packed.tell("packed job: preemption", 1)
 
 
@@ -137,6 +154,21 @@ def test_a_kill_while_a_checkpoint_is_written(sweep_of: Callable[..., Sweep]) ->
     assert done.returncode == 0, done.stdout + done.stderr
     assert not list(drafts(".*checkpoint_*"))
     sweep.tell("kill while a checkpoint is written, saved each second; then repeated", 1, 40)
+
+
+@pytest.mark.long
+def test_another_number_of_ranks_goes_on(pytorch_project: Project, tmp_path: Path) -> None:
+    """In the middle of an epoch, with the samples that are left of it."""
+    here = Project(tmp_path, pytorch_project.variables)
+    python = pytorch_project.path / ".venv" / "bin" / "python"
+    assert here.run(python, "-c", STOPPED).returncode == 0
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    options = ("model=cnn", "batch_size=16", "epochs=2", "hydra.run.dir=run")
+    done = here.run(python, *torchrun, "-m", "hpc_experiment", *options)
+    assert done.returncode == 0, done.stderr
+    assert list(read_metrics(tmp_path / "run")) == [1, 2]
+    # Of 1347 samples 800 were done: two ranks do the others in 17 steps, and the next epoch in 42.
+    assert list((tmp_path / "run").glob("checkpoint_109-*"))
 
 
 @pytest.mark.long
