@@ -43,7 +43,7 @@ LONG = (
 
 @pytest.hookimpl(trylast=True)  # when it is known which are left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests first, so that at the end not all wait for one."""
+    """The long tests early, so that at the end not all wait for one."""
     slurm = Path(__file__).with_name("slurm")
 
     def rank(item: pytest.Item) -> int:
@@ -55,11 +55,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=rank)
     long = [item for item in items if rank(item) <= len(LONG)]
     others = items[len(long) :]
-    # Each of the tests' processes gets a part of the list: it begins with its share of the long ones.
+    # Each of the tests' processes gets a part of the list: it begins with its share of the long ones; half of
+    # them begin with those that wait, beside those that work.
     parts: int = getattr(config, "workerinput", {}).get("workercount", 1)
     ordered: list[pytest.Item] = []
     for left in range(parts, 0, -1):
         own = long[left - 1 :: parts]
+        if left % 2 == 0:
+            working = sum(rank(item) < len(LONG) for item in own)
+            own = own[working:] + own[:working]
         more = (len(items) - len(ordered)) // left - len(own)
         ordered += [*own, *others[:more]]
         del others[:more]
