@@ -9,7 +9,7 @@ import math
 import operator
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,12 +93,21 @@ def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     found: dict[int, dict[str, float]] = {}
-    for line in content.split(b"\n"):
+    for record in _parsed(content.splitlines()):
         with suppress(ValueError, TypeError, KeyError, AttributeError):
-            record = json.loads(line)
             values = {name: _loose(value) for name, value in record["values"].items()}
             found.setdefault(operator.index(record["step"]), {}).update(values)
     return dict(sorted(found.items()))
+
+
+def _parsed(lines: list[bytes]) -> Iterator[Any]:
+    """At once, which takes half as long, unless one is cut short."""
+    try:
+        yield from json.loads(b"[%s]" % b",".join(lines))
+    except ValueError:
+        for line in lines:
+            with suppress(ValueError):
+                yield json.loads(line)
 
 
 def write_kept(run: Path) -> None:

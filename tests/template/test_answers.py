@@ -204,7 +204,7 @@ def check_job_script(
     srun = arguments.read_text().split("\0")
     for option, value in options.items():
         if option.startswith("srun:"):
-            assert f"--{option[5:]}={expand(value)}" in srun
+            assert (f"--{option[5:]}={expand(value)}" in srun) == bool(value)
     python = answers["python"].strip()
     if python and not re.search(r"\s|(^|/)python[^/]*$", python):
         path = repository / expand(python) / "bin" / "activate"
