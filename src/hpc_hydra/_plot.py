@@ -55,9 +55,8 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     figure, axes = _figure()
     if each_alone:
         _lines(axes, [sorted((step, value) for step, (value,) in curve.items()) for curve in curves.values()])  # fmt: skip
-        curves = {}
     style_of, handles = _styles(list(curves)), {}
-    for group in sorted(curves, key=_order):
+    for group in [] if each_alone else sorted(curves, key=_order):
         steps = sorted(curves[group])
         spread = [mean_and_spread(curves[group][step]) for step in steps]
         means = [mean for mean, _ in spread]
@@ -144,7 +143,7 @@ def _figure() -> tuple[Figure, Axes]:
 
 
 def _lines(axes: Axes, lines: Sequence[Sequence[tuple[int, float]]]) -> None:
-    """Thin ones, as a collection: matplotlib draws it four times as quickly as so many lines."""
+    """Thin ones, as a collection: matplotlib draws it in a third of the time of so many lines."""
     from matplotlib.collections import LineCollection
 
     look: dict[str, Any] = {"color": COLORS[0], "alpha": max(0.05, 1 - len(lines) / 100)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from running import Ended, Project
 
 from hpc_hydra import read_metrics
 
+#: Whether all is asked for, or what `make test` has time for.
+ALL = os.environ.get("FAULTS") == "all"
 HEADER = ("fault", "times", "runs", "steps lost", "runs lost", "verdict")
 #: Metrics by epoch of the run with this seed, if nothing disturbs it.
 Expected = dict[int, dict[int, dict[str, float]]]

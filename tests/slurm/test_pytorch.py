@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from conftest import shared_folder
-from faults import ONE_THREAD, Expected, Sweep
+from faults import ALL, ONE_THREAD, Expected, Sweep
 from jobs import runs_of, slurm, wait_until
 from running import Project
 from test_limits_and_preemption import preempt
 
 from hpc_hydra import read_metrics
 
-# Else little of it, since a process that imports PyTorch takes seconds.
-ALL = os.environ.get("FAULTS") == "all"
+# In `make test` few processes, since each takes seconds to import PyTorch.
 EPOCHS, SEEDS = (40, 4) if ALL else (20, 1)
 PER_NODE = 2 if ALL else 1  # ranks, on two nodes
 #: Samples in a step: of a run alone, and of one with ranks.

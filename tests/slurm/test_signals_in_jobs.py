@@ -1,6 +1,5 @@
 """Each of the signals, at random moments of runs, under both policies."""
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from faults import Sweep
+from faults import ALL, Sweep
 from jobs import slurm, wait_until
 from running import run
 
@@ -22,7 +21,6 @@ SHAPES = {
     ),
     "2 nodes x 2 ranks": ("hydra.launcher.nodes=2", "hydra.launcher.tasks_per_node=2"),
 }
-ALL = os.environ.get("FAULTS") == "all"
 SIGNALS = ("USR1", "USR2", "CONT", "TERM", "HUP")
 # Two for each shape, which are all five between them; `make faults` sends all five to each.
 SOME = {
