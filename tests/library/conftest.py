@@ -24,14 +24,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing of the caller's Slurm job, W&B, Python path and Git, and no trace in the caller's home."""
+    """Nothing of the caller's Slurm job, W&B and Git, Python's own defaults, and no trace in the caller's home."""
     patch = pytest.MonkeyPatch()
     for name in os.environ:
-        if name.startswith(("SLURM_", "SUBMITIT_", "WANDB_", "PYTHONPATH", "GIT_")):
+        if name.startswith(("SLURM_", "SUBMITIT_", "WANDB_", "PYTHON", "GIT_")):
             patch.delenv(name)
     patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-    # With this each process that is started would compile all that it imports.
-    patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     patch.setenv("GIT_CONFIG_GLOBAL", str(Path(__file__).parents[1] / "gitconfig"))
     zen_example.store.add_to_hydra_store()
     yield

@@ -168,6 +168,18 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     )
 
 
+def test_who_reads_its_output_may_leave(zen_app: App) -> None:
+    """As in `command | head -1`: the runs are done all the same."""
+    read, write = os.pipe()
+    os.close(read)
+    subprocess.run(
+        [*zen_app.command, "+setup=local", "seed=1,2", ONE_PROCESS],
+        cwd=zen_app.folder, stdout=write, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(write)
+    assert [record(zen_app.sweep / str(run))["state"] for run in range(2)] == ["COMPLETED"] * 2
+
+
 def test_runs_of_a_process_draw_numbers_of_their_own(zen_app: App) -> None:
     """They are forked from one; and what one leaves in its process is nothing to the next."""
     command = ("+setup=local", "model=chance", "lr=1,2,3", "hydra.launcher.cpus_per_task=1000")

@@ -5,6 +5,8 @@ They start without Hydra, rich and pandas; what needs one of these imports it wh
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -58,4 +60,11 @@ app.command(epilog=REPORT)(report)
 
 def main() -> None:
     """Entry point of ``hpc`` and of ``python -m hpc_hydra``."""
-    app(prog_name="hpc")
+    try:
+        try:
+            app(prog_name="hpc")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as in `hpc show 0 | head -1`: Python itself would complain as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

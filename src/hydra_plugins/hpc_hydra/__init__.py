@@ -3,6 +3,9 @@
 Hydra takes plugins only from modules below `hydra_plugins`, and imports all of them at every start.
 """
 
+from inspect import signature
+from typing import Any
+
 from hydra.core.config_store import ConfigStore
 
 from hpc_hydra._hydra import basic_sweeper, share_config_store
@@ -26,6 +29,10 @@ if basic:
 
 share_config_store()
 _store = ConfigStore.instance()
+# A job has the command's store, and these in it: Hydra 1.4 warns of what is stored once more.
+_once_more: dict[str, Any] = (
+    {"replace": True} if "replace" in signature(_store.store).parameters else {}
+)
 for _group, _name, _node in (
     ("launcher", "hpc_slurm", config.SlurmConf),
     ("launcher", "hpc_local", config.LocalConf),
@@ -35,4 +42,6 @@ for _group, _name, _node in (
         config.SweeperConf if basic else _store.load("hydra/sweeper/basic.yaml").node,
     ),
 ):
-    _store.store(group=f"hydra/{_group}", name=_name, node=_node, provider="hpc_hydra")
+    _store.store(
+        group=f"hydra/{_group}", name=_name, node=_node, provider="hpc_hydra", **_once_more
+    )
