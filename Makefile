@@ -28,7 +28,7 @@ export FRAMEWORK
 demo: $(ENV)/.installed
 	@scripts/demo.sh
 
-test: $(ENV)/.installed
+test: $(ENV)/.compiled
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install || true  # without it, its tests skip or fail
 	@[ -n "$(BROWSER)" ] || [ `id -u` != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
 	$(ENV)/bin/ruff check
@@ -40,7 +40,7 @@ test: $(ENV)/.installed
 FAULTS := kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
-	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) $(PYTEST)
+	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) tests/test_hydra_versions.py $(PYTEST)
 
 # For so long, or what a seed did: make chaos MINUTES=5 SEED=123456
 MINUTES ?= 20
@@ -70,6 +70,11 @@ $(ENV)/.installed: pyproject.toml
 	@$(ENV)/bin/pip install --quiet uv
 	@$(ENV)/bin/uv pip install --quiet --python $(ENV)/bin/python --group dev --editable .
 	@scripts/torch.sh $(ENV)/bin/python
+	@touch $@
+
+# What all of the tests' processes import is compiled once, and not by each of them as they start.
+$(ENV)/.compiled: $(ENV)/.installed
+	@PYTHONDONTWRITEBYTECODE= $(ENV)/bin/pytest --collect-only --quiet >/dev/null
 	@touch $@
 
 .PHONY: help demo test faults chaos bench cluster picture

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,7 +21,9 @@ from running import (
     Project,
     cookiecutter,
     environment,
+    packages,
     path_with,
+    see_packages,
     virtual_environment,
 )
 
@@ -101,8 +102,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project
             path = path_with(folder / "bin", "git", TOOLS / "uv")
             ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
             assert f"{project.path}/.venv is ready" in ended.stdout, ended.stdout + ended.stderr
-            (packages,) = project.path.glob(".venv/lib/*/site-packages")
-            shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
+            probes = TEMPLATE / "tests" / "slurm" / "probe_models.py"
+            shutil.copy(probes, packages(project.path / ".venv"))
             # What is imported is compiled here, and not by each of many jobs that start at once.
             options = ("epochs=1", f"hydra.run.dir={folder}/first")
             project.run("python", "-m", "hpc_experiment", *options, WANDB_MODE="offline")
@@ -130,10 +131,9 @@ def pytorch_project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) ->
             assert ended.returncode == 0, ended.stderr
             editable = ("--no-deps", "--editable", project.path)
             virtual_environment(project.path / ".venv", *editable)
-            (packages,) = project.path.glob(".venv/lib/*/site-packages")
-            tools = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})"
-            (packages / "tests.pth").write_text(tools)
-            shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_nets.py", packages)
+            venv = project.path / ".venv"
+            see_packages(venv)
+            shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_nets.py", packages(venv))
     return project
 
 

@@ -104,6 +104,18 @@ def virtual_environment(folder: Path, *requirements: str | Path, of: str = sys.e
     return python
 
 
+def packages(venv: Path) -> Path:
+    """The folder with what is installed in a virtual environment."""
+    (folder,) = venv.glob("lib/*/site-packages")
+    return folder
+
+
+def see_packages(venv: Path, of: str | Path = sys.prefix) -> None:
+    """In a virtual environment there is from now on, after its own, what is installed in another one."""
+    others = f"import site; site.addsitedir({str(packages(Path(of)))!r})\n"
+    (packages(venv) / "others.pth").write_text(others)
+
+
 @contextmanager
 def disk(place: Path, options: str) -> Iterator[Path]:
     """A small disk of its own at ``place``."""

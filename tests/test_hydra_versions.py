@@ -1,26 +1,31 @@
-"""Those of the library's tests in which Hydra has a part pass with every Hydra that it promises: here the oldest one
-and the newest candidate; the newest release is that of the tests' own environment."""
+"""The library's tests pass with every Hydra that it promises: here the oldest one and the newest candidate; the newest
+release is that of the tests' own environment. In `make test` those in which Hydra has a part, in `make faults` all."""
 
-import sysconfig
 from pathlib import Path
 
 import pytest
-from running import TEMPLATE, run, virtual_environment
+from faults import ALL
+from running import TEMPLATE, run, see_packages, virtual_environment
 
-WHAT = (
-    "command", "composing", "hydra_names", "job_script", "launcher", "overrides", "records", "running", "site",
-    "yaml_app",
-)  # fmt: skip
-# What starts many processes and shows nothing more of a Hydra: test_running.py compares a run's names and directories
-# with those of that Hydra's own, and test_yaml_app.py has sweeps that fail, are repeated and not waited for.
-COVERED = (
-    "test_launcher.py::TestIntegration",
-    "test_command.py::test_the_command_again_does_what_is_left",
-    "test_command.py::test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result",
-    "test_command.py::test_no_run_goes_on_beside_the_one_that_takes_its_place",
-    "test_command.py::test_who_reads_its_output_does_not_wait_for_the_runs",
-    "test_command.py::test_runs_of_a_process_draw_numbers_of_their_own",
+# Of a sweep one that fails, one without anything of the template, and one whose logging the app chose: what others show
+# besides is the same with any Hydra.
+OF_HYDRA = (
+    "command.py::test_help_starts_without_heavy_libraries",
+    "command.py::test_no_place_for_outputs",
+    "command.py::test_one_run_of_a_sweep_fails_and_the_others_do_not",
+    "composing.py",
+    "hydra_names.py",
+    "job_script.py",
+    "launcher.py::TestBatches",
+    "launcher.py::TestLauncher",
+    "overrides.py",
+    "records.py",
+    "running.py",
+    "site.py",
+    "yaml_app.py::test_it_gets_records_the_table_and_an_honest_exit_code",
+    "yaml_app.py::test_logging_that_starts_a_thread_has_it_in_each_run",
 )
+WHAT = ["tests/library"] if ALL else [f"tests/library/test_{each}" for each in OF_HYDRA]
 # With the stock launcher and the OmegaConf that go with it.
 CANDIDATE = ("hydra-core>=1.4.0rc3", "hydra-submitit-launcher>=1.4.0rc3", "omegaconf>=2.4.1rc1")
 
@@ -29,13 +34,10 @@ CANDIDATE = ("hydra-core>=1.4.0rc3", "hydra-submitit-launcher>=1.4.0rc3", "omega
 def test_library(hydra: tuple[str, ...], tmp_path: Path) -> None:
     """In an environment that has this Hydra before all that the tests' own one has."""
     python = virtual_environment(tmp_path / "venv", *hydra)
-    (packages,) = tmp_path.glob("venv/lib/*/site-packages")
-    others = f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n"
-    (packages / "others.pth").write_text(others)
+    see_packages(tmp_path / "venv")
     done = run(
         python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path}/tests",
-        *(f"tests/library/test_{name}.py" for name in WHAT),
-        *(f"--deselect=tests/library/{name}" for name in COVERED),
+        *WHAT,
         cwd=TEMPLATE,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

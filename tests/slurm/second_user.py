@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from running import TEMPLATE, Project, as_user, home, virtual_environment
+from running import TEMPLATE, Project, as_user, home, packages, virtual_environment
 
 NAME = "nobody"
 LACKING = (
@@ -33,8 +33,7 @@ def project_of(lab: Path, python: str, quick: Project, variables: Mapping[str, s
     path, own = lab / "quick" / "hpc-experiment", lab / f"home of {NAME}"
     shutil.copytree(quick.path, path, ignore=shutil.ignore_patterns(".*", "outputs"))
     virtual_environment(path / ".venv", f"{TEMPLATE}[wandb]", "hydra-zen", of=python)
-    (packages,) = path.glob(".venv/lib/*/site-packages")
-    shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages)
+    shutil.copy(TEMPLATE / "tests" / "slurm" / "probe_models.py", packages(path / ".venv"))
     own.mkdir()
     shutil.chown(own, NAME)
     his = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import test_answers
 from faults import ONE_THREAD
-from running import TEMPLATE, TOOLS, cookiecutter, run
+from running import TEMPLATE, TOOLS, cookiecutter, run, see_packages
 from test_answers import DEFAULTS
 
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
@@ -57,6 +57,7 @@ def drawn() -> list[Answers]:
     found: list[Answers] = []
 
     def draw(odd: Answers) -> None:
+        odd = {**odd, "library": DEFAULTS["library"]}  # others cannot be installed here
         if sum(answer != DEFAULTS[name] for name, answer in odd.items()) > 3:
             found.append(odd)
 
@@ -73,32 +74,25 @@ KINDS: list[Callable[[], list[Answers]]] = [names, without_gpus, drawn]
     ("version", "kind"), [*zip(OTHERS, KINDS, strict=True)], ids=[each.__name__ for each in KINDS]
 )
 def test_a_repository_of_odd_answers(
-    version: str, kind: Callable[[], list[Answers]], tmp_path: Path
+    version: str, kind: Callable[[], list[Answers]], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """With the tests' own Python where that version is not found."""
+    """Where that version is not found, with the tests' own Python and what is installed for other tests."""
     folders = [*map(str, Path.home().glob(".pyenv/versions/*/bin")), os.environ["PATH"]]
-    for python in (version, sys.executable):
-        command = (
-            TOOLS / "uv",
-            "venv",
-            "--quiet",
-            "--no-python-downloads",
-            "--python",
-            python,
-            "venv",
-        )
-        made = run(*command, cwd=tmp_path, PATH=os.pathsep.join(folders))
-        if made.returncode == 0:
-            break
-    assert made.returncode == 0, made.stderr
-    venv = tmp_path / "venv"
+    command = (TOOLS / "uv", "venv", "--quiet", "--no-python-downloads", "--python")
+    venv, path = tmp_path / "venv", os.pathsep.join(folders)
+    what = ["--editable", ".[dev]"]
+    if run(*command, version, venv, cwd=tmp_path, PATH=path).returncode:
+        made = run(*command, sys.executable, venv, cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+        see_packages(venv, request.getfixturevalue("project").path / ".venv")
+        what.append("--no-deps")
     odd, project = generated(kind(), tmp_path)
-    for step in (
-        [f"{TOOLS}/uv", "pip", "install", "--quiet", "--python", venv, "--editable", ".[dev]"],
-        [f"{venv}/bin/ruff", "check"],
-        [f"{venv}/bin/pytest", "-q"],
+    for program, *arguments in (
+        ["uv", "pip", "install", "--quiet", "--python", str(venv), *what],
+        [f"{venv}/bin/python", "-m", "ruff", "check"],
+        [f"{venv}/bin/python", "-m", "pytest", "-q"],
     ):
-        done = run(*step, cwd=project, **ONE_THREAD)
+        done = run(TOOLS / program, *arguments, cwd=project, **ONE_THREAD)
         assert done.returncode == 0, f"{odd}\n{done.stdout}{done.stderr}"
 
 
