@@ -28,13 +28,16 @@ export FRAMEWORK
 demo: $(ENV)/.installed
 	@scripts/demo.sh
 
-test: $(ENV)/.compiled
+test: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install || true  # without it, its tests skip or fail
 	@[ -n "$(BROWSER)" ] || [ `id -u` != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
+	@$(MAKE) --no-print-directory --jobs=2 lint $(ENV)/.compiled
+	$(TESTS) -m 'not long' $(PYTEST)
+
+lint:
 	$(ENV)/bin/ruff check
 	$(ENV)/bin/ruff format --check
 	$(ENV)/bin/mypy
-	$(TESTS) -m 'not long' $(PYTEST)
 
 # Those tests of `make test` that take part in the table, and what takes too long for it.
 FAULTS := kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
@@ -74,7 +77,7 @@ $(ENV)/.installed: pyproject.toml
 
 # What all of the tests' processes import is compiled once, and not by each of them as they start.
 $(ENV)/.compiled: $(ENV)/.installed
-	@PYTHONDONTWRITEBYTECODE= $(ENV)/bin/pytest --collect-only --quiet >/dev/null
+	@PYTHONDONTWRITEBYTECODE= $(ENV)/bin/pytest --collect-only --quiet >/dev/null || true  # the tests will tell
 	@touch $@
 
-.PHONY: help demo test faults chaos bench cluster picture
+.PHONY: help demo test lint faults chaos bench cluster picture

@@ -242,7 +242,7 @@ def share_of(things: list[Any], place: int, places: int) -> list[Any]:
 def printing_to(path: Path) -> Iterator[None]:
     """Append to ``path`` what the block, and what it starts, prints."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):  # who reads it, as `head`, has left
+        with suppress(OSError):  # who reads it, as `head`, has left; its terminal is closed
             stream.flush()
     before = os.dup(1), os.dup(2)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
