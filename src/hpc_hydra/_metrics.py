@@ -8,6 +8,7 @@ import logging
 import math
 import operator
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -154,7 +155,7 @@ def _strict(number: Any) -> Any:
 
 def _loose(value: Any) -> Any:
     if _is_number(value):
-        return value
+        return value if abs(value) < sys.float_info.max else math.copysign(math.inf, value)
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     raise ValueError(f"no number: {value!r}")

@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
@@ -77,6 +78,8 @@ class RecordCallback(Callback):
 
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
+        if config.hydra.mode is RunMode.MULTIRUN and global_rank() == 0:
+            _find_by_number(self.directory, Path(config.hydra.sweep.dir, str(config.hydra.job.num)))
         before = records.read(self.directory / records.RUN)
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
@@ -119,8 +122,10 @@ class RecordCallback(Callback):
         if self._other_rank_has_failed(records.read(self.directory / records.RUN)):
             return
         if job_return.status is JobStatus.COMPLETED:
-            self._write(state="COMPLETED", end=records.now(), result=value)
-            log.info("completed with result %s, outputs in %s", value, self.directory)
+            self._write(state="COMPLETED", end=records.now(), result=records.of_json(value))
+            log.info(
+                "completed with result %s, outputs in %s", self.record["result"], self.directory
+            )
         else:
             error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
             self._write(state="FAILED", end=records.now(), error=error)
@@ -162,7 +167,7 @@ def _refusing(key: str) -> Iterator[None]:
         sys.exit(f"${variable[1]} is not set: export it" if variable else complaint)
     except OSError as error:
         sys.exit(f"{key}, where outputs go: {error}")
-    except HydraException as error:
+    except (HydraException, records.DamagedRecord) as error:
         sys.exit(str(error))
 
 
@@ -184,6 +189,17 @@ def _directory(config: DictConfig, key: str) -> Path:
                 "the ranks, with hydra.launcher.tasks_per_node=2, say"
             )
     return directory if chosen else records.claim(directory)
+
+
+def _find_by_number(directory: Path, by_number: Path) -> None:
+    """Let a run with a `hydra.sweep.subdir` of its own be found by its number too: a link leads to its ``directory``."""
+    if directory == by_number or by_number.is_symlink():
+        return
+    with suppress(OSError):  # then it cannot be found
+        if by_number.exists():  # it could not even begin before, and that is recorded there
+            (by_number / records.RUN).replace(directory / records.RUN)
+            by_number.rmdir()
+        by_number.symlink_to(os.path.relpath(directory, by_number.parent))
 
 
 def submission_record(source: Source, directory: Path, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,11 +26,14 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
+LONGEST = 300  # characters of somebody's text in a table
 CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 # What Slurm adds to that; one that is STOPPED is to go on.
 ENDED_EARLY = ("CANCELLED", "FAILED", "LOST", "OUT_OF_MEMORY", "STOPPED", "TIMEOUT")
 UNDER_WAY = ("PENDING", "REQUEUED", "RUNNING", "SUSPENDED")
+
+log = logging.getLogger(__name__)
 
 #: In a job: which submission its runs belong to, and which code they run.
 origin: dict[str, Any] | None = None
@@ -67,14 +71,36 @@ def claim(directory: Path) -> Path:
             return claim(own / directory.name)
 
 
+class DamagedRecord(ValueError):
+    """The record of a sweep cannot be read; the message names the file."""
+
+
 def read(path: Path) -> dict[str, Any]:
-    """The record at ``path``; empty if there is none, or the machine died when it was made."""
+    """The record at ``path``; empty if there is none, or the machine died when it was made.
+
+    Raises:
+        DamagedRecord: it is a sweep's, and is damaged. A run's is taken for none then.
+    """
     try:
-        text = path.read_text()
+        text = path.read_text(errors="replace").strip("\0")
+        record = json.loads(text) if text else {}
+        if not isinstance(record, dict):
+            raise ValueError(f"no record, but {text[:20]}")
     except FileNotFoundError:
         return {}
-    record: dict[str, Any] = json.loads(text) if text.strip("\0") else {}
+    except ValueError as error:
+        if path.name == SWEEP:
+            raise DamagedRecord(
+                f"{path} is damaged: {error}. Put a copy back, or move it away."
+            ) from error
+        _warn(f"{path} is damaged, and taken for none: {error}")
+        return {}
     return record
+
+
+@cache
+def _warn(text: str) -> None:
+    log.warning(text)
 
 
 def write(path: Path, record: Mapping[str, Any], durable: bool = True) -> None:
@@ -93,6 +119,26 @@ def library_version() -> str:
     from importlib.metadata import version  # slow, and of no use to --help
 
     return version("hpc-hydra")
+
+
+def of_json(value: Any) -> Any:
+    """``value`` with texts as keys; its text where JSON cannot hold it at all."""
+    try:
+        plain = _with_texts_as_keys(value)
+        json.dumps(plain, default=_plain)
+    except Exception:  # it contains itself; it has more digits than Python prints
+        with suppress(Exception):
+            return str(value)
+        return f"a {type(value).__name__}"
+    return plain
+
+
+def _with_texts_as_keys(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _with_texts_as_keys(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_texts_as_keys(each) for each in value]
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -184,7 +230,7 @@ def _remember(directory: Path) -> None:
 def known_sweeps() -> Iterator[Path]:
     """The user's that are still there, the newest first."""
     try:
-        lines = index().read_text().splitlines()
+        lines = index().read_text(errors="surrogateescape").splitlines()
     except (OSError, RuntimeError):
         return
     for directory in dict.fromkeys(map(Path, reversed(lines))):
@@ -241,9 +287,14 @@ def early_end(record: Mapping[str, Any]) -> str:
     any other."""
     if record["state"] not in ENDED_EARLY:
         return ""
-    return (
-        f"{record['state'].lower()}: {(record.get('error') or '').strip().rpartition(chr(10))[2]}"
-    )
+    last_line = (record.get("error") or "").strip().rpartition("\n")[2]
+    return f"{record['state'].lower()}: {one_line(last_line)}"
+
+
+def one_line(text: str) -> str:
+    """As much of ``text`` as a table or a message has room for, with nothing in it that a terminal obeys."""
+    visible = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:LONGEST])
+    return visible + "…" * (len(text) > LONGEST)
 
 
 def running_s(record: Mapping[str, Any]) -> float | None:

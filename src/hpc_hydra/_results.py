@@ -295,7 +295,7 @@ def shown(value: Value) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return records.one_line(str(value))
 
 
 def clock(seconds: float) -> str:
@@ -306,7 +306,9 @@ def clock(seconds: float) -> str:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether it has a mean; a truth has not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and value.bit_length() < 1000  # a float has room for it
+    return isinstance(value, float)
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import UNDER_WAY, early_end, hydras_own, newest_sweep, running_s, states
+from ._records import UNDER_WAY, early_end, hydras_own, newest_sweep, one_line, running_s, states
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -131,7 +131,7 @@ def short(result: Any) -> str:
         return ", ".join(f"{name}={short(value)}" for name, value in result.items())
     if isinstance(result, float):
         return f"{result:.4g}"
-    return "" if result is None else str(result)
+    return "" if result is None else one_line(str(result))
 
 
 def _waits_for(run: Mapping[str, Any]) -> str:

@@ -168,6 +168,27 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     )
 
 
+def test_a_terminal_is_closed(zen_app: App) -> None:
+    """The runs are asked to stop, and save; the process of submitit's, which they end with, has to live that long."""
+    main, terminal = os.openpty()
+    variables = {**os.environ, "PAUSE_S": "0.2"}
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *zen_app.command, "+setup=local", "steps=1000"],
+        cwd=zen_app.folder, env=variables, stdin=terminal, stdout=terminal, stderr=terminal, text=True,
+    )  # fmt: skip
+    os.close(terminal)
+    metrics = zen_app.sweep / "0" / "metrics.jsonl"
+    until(lambda: metrics.exists() and len(metrics.read_text().splitlines()) > 2, process)
+    os.close(main)
+    deadline = time.monotonic() + 60
+    while record(zen_app.sweep / "0")["state"] == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stopped = record(zen_app.sweep / "0")
+    assert (stopped["state"], stopped["error"][:6]) == ("STOPPED", "SIGHUP")
+    process.wait(timeout=60)
+    assert list((zen_app.sweep / "0").glob("checkpoint*"))
+
+
 def test_who_reads_its_output_may_leave(zen_app: App) -> None:
     """As in `command | head -1`: the runs are done all the same."""
     read, write = os.pipe()

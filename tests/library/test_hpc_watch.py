@@ -174,6 +174,28 @@ print(heavy & {*sys.modules}, file=sys.stderr)
         assert ended.stderr == "set()\n"
 
 
+def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a run is passed over, that of a sweep has to be mended; other sweeps are listed all the same."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    good, bad = (
+        made(tmp_path / name, ["lr=1", "lr=2"], [0.5, [0.5, "\x1b[31mred"]])
+        for name in ("good", "bad")
+    )
+    for text in ("null", '{"state": "COMPL', "\udcff"):
+        (good / "0" / "run.json").write_text(text, errors="surrogateescape")
+        shown = hpc("status", good)
+        assert f"{good}/0/run.json is damaged" in shown.stderr
+        assert "2 runs: 1 lost, 1 completed" in shown.stdout
+    assert "\x1b" not in shown.stdout + hpc("results", good).stdout
+    assert "0.5" in hpc("show", good, "1").stdout
+    (bad / "sweep.json").write_text('{"runs": [')
+    with records.index().open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert f"{bad}/sweep.json is damaged" in hpc("status", bad).stderr
+    assert "good" in (listed := hpc("ls")).stdout
+    assert f"{bad}/sweep.json is damaged" in listed.stderr
+
+
 def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:
     """As `hpc show 0 | head -1` does."""
     read, write = os.pipe()

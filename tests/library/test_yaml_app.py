@@ -66,6 +66,42 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
     assert "the result is 0.5" in log.read_text()
 
 
+def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
+    """A common setting of Hydra's: the runs are found all the same, after a failure too."""
+    subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
+    assert yaml_app("x=2,0", subdir).returncode == 1
+    assert record(yaml_app.sweep / "x=2")["state"] == "COMPLETED"
+    assert (yaml_app.sweep / "0" / "run.json").samefile(yaml_app.sweep / "x=2" / "run.json")
+    assert "2 runs: 1 completed, 1 failed" in status(yaml_app).stdout
+    assert "1 of 2 runs" in yaml_app("x=2,0", subdir).stderr
+    assert record(yaml_app.sweep / "x=0")["restarts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("does", "state", "result", "error"),
+    [
+        ("return {np.int64(1): 0.9, (1, 2): [np.float32(0.5)]}", "COMPLETED", {"1": 0.9, "(1, 2)": [0.5]}, None),
+        ("return 10**5000", "COMPLETED", "a int", None),
+        ("sys.exit('no such data')", "FAILED", None, "SystemExit: no such data"),
+    ],
+)  # fmt: skip
+def test_however_a_task_ends_its_record_says_it(
+    does: str, state: str, result: object, error: str | None, yaml_app: App
+) -> None:
+    """What could not be written, or was no number to exit with, left it RUNNING or a traceback of ours."""
+    app = yaml_app.folder / "app.py"
+    text = app.read_text().replace("import hydra\n", "import sys\n\nimport hydra\n")
+    app.write_text(text.replace("    return result\n", f"    {does}\n"))
+    assert yaml_app("x=2").returncode == (state == "FAILED")
+    there = record(yaml_app.sweep / "0")
+    assert (there["state"], there["result"]) == (state, result)
+    assert (there["error"] or "").strip().endswith(error or "")
+    assert (
+        "supervisor.py"
+        not in (yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]).read_text()
+    )
+
+
 def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:
     """Here each process does several anyway."""
     ended = yaml_app("x=1,2", "hydra.launcher.runs_per_job=2")

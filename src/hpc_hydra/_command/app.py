@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .._records import library_version
+from .._records import DamagedRecord, library_version
 from .cancel import cancel
 from .clean import clean
 from .doctor import doctor
@@ -65,6 +65,8 @@ def main() -> None:
             app(prog_name="hpc")
         finally:
             sys.stdout.flush()
+    except DamagedRecord as error:
+        sys.exit(str(error))
     except BrokenPipeError:  # as in `hpc show 0 | head -1`: Python itself would complain as it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
@@ -68,7 +69,11 @@ def clean(
     before = datetime.now().astimezone() - timedelta(days=older_than)
     found: dict[What, list[tuple[Path, list[Path], int]]] = {kind: [] for kind in what or What}
     for sweep in _meant(sweeps or []):
-        runs = records.states(sweep)
+        try:
+            runs = records.states(sweep)
+        except records.DamagedRecord as error:
+            print(error, file=sys.stderr)
+            continue
         if foreign_owner(sweep.stat()) or not _over(runs) or _ended(sweep, runs) > before:
             continue
         for kind, rows in found.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
@@ -45,7 +46,11 @@ def ls(
     queue: Mapping[str, squeue.Job] | None = None
     found = []
     for sweep in sweeps[:rows]:
-        record = records.read(sweep / records.SWEEP)
+        try:
+            record = records.read(sweep / records.SWEEP)
+        except records.DamagedRecord as error:
+            print(error, file=sys.stderr)
+            continue
         if queue is None and record["cluster"] == "slurm":
             queue = squeue.jobs()
         runs = records.states(sweep, queue)

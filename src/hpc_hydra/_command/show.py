@@ -73,4 +73,4 @@ def _print(known: Mapping[str, Any]) -> None:
 def _line(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_line(each)}" for name, each in value.items())
-    return shlex.join(value) if isinstance(value, list) else str(value)
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value)

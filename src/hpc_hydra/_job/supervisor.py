@@ -219,7 +219,7 @@ class Supervisor:
                     break
                 code = code or this
         except SystemExit as end:
-            code = end.code  # type: ignore[assignment]
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
             with suppress(OSError):
                 if known:

@@ -184,6 +184,11 @@ def prepare(
                 if work.ranks > 1 and not work.shared and not ranks.asked:
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 write_result(todo.folder, todo.number, todo.rank, returned, error)
+            except SystemExit as end:
+                if not isinstance(end.code, str):
+                    raise
+                fail(todo)  # it says why
+                return 1
             except Exception:  # of Hydra or a callback, or the result cannot be pickled
                 fail(todo)
                 return 1

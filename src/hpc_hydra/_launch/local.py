@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .. import _records as records
@@ -56,8 +57,12 @@ class LocalLauncher(Launcher):
         }
         environment = ["env", *(f"{name}={value}" for name, value in variables.items())]
         self._started = True
-        # Ctrl-C is for the waiting process: what it starts inherits that it is ignored.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C is for the waiting process, and of a closed terminal the runs learn themselves: submitit's, of which
+        # they are to be told, has to live until they have saved. What is started inherits what is ignored.
+        before = {
+            number: signal.signal(number, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGHUP)
+        }
         try:
             for number, job in enumerate(jobs):
                 command = self._command(shlex.quote(sys.executable), submission, number)
@@ -72,7 +77,8 @@ class LocalLauncher(Launcher):
                     )
                 self._assign({str(process.pid): job}, False, ranks)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
         # Until it is asked; the last answer is about the batch before.
         self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
 
@@ -103,8 +109,9 @@ class LocalLauncher(Launcher):
         for process in processes:
             os.kill(int(process), signal.SIGTERM)  # submitit passes it on
         deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
-        while time.monotonic() < deadline and self._under_way():
-            time.sleep(0.2)
+        with suppress(KeyboardInterrupt):  # who asks again waits no longer
+            while time.monotonic() < deadline and self._under_way():
+                time.sleep(0.2)
         if self._under_way():
             kill = f"pkill -KILL -f {shlex.quote(str(self.folder))}"
             print(f"Some go on; end them with\n    {kill}", file=sys.stderr)

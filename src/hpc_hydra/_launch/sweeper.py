@@ -48,4 +48,4 @@ class QuickCheck:
             if error.errno not in NO_PLACE:
                 raise
             directory = self.config.hydra.sweep.dir
-            sys.exit(f"the sweep cannot write its files to {directory}: {error}")
+            sys.exit(f"the sweep cannot write its files to {directory}, or what it says: {error}")

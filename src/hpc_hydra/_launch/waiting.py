@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import _squeue as squeue
 from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
+from .._records import one_line
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Watch:
     def close(self, run: Run, error: str) -> None:
         """Wait no longer for a run, which failed if there is an ``error``."""
         if error:
-            last_line = error.strip().rpartition("\n")[2]
+            last_line = one_line(error.strip().rpartition("\n")[2])
             self.failures.append(f"run {run.number} failed: {last_line}, log: {run.log}")
         self.running.discard(run.number)
         del self.open[run.number]
