@@ -168,6 +168,27 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("swept", "complaint"),
+    [
+        ("seed=range(0)", "no runs: one of the parameters is swept over no value at all"),
+        ("lr=interval(0,1)", "BasicSweeper does not support sweep type : INTERVAL_SWEEP"),
+    ],
+)
+def test_what_is_no_sweep_is_said_in_a_line(swept: str, complaint: str, zen_app: App) -> None:
+    ended = zen_app("+setup=local", swept)
+    assert (ended.returncode, ended.stderr.strip()) == (1, complaint)
+
+
+def test_a_shuffled_sweep_can_be_repeated(zen_app: App) -> None:
+    """In another order its runs would be those of another sweep."""
+    command = ("+setup=local", "seed=shuffle(range(5))", ONE_PROCESS)
+    assert zen_app(*command).returncode == 0
+    shutil.rmtree(zen_app.sweep / "3")
+    assert zen_app(*command).returncode == 0
+    assert record(zen_app.sweep / "3")["state"] == "COMPLETED"
+
+
 def test_a_terminal_is_closed(zen_app: App) -> None:
     """The runs are asked to stop, and save; the process of submitit's, which they end with, has to live that long."""
     main, terminal = os.openpty()

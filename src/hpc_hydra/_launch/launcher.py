@@ -67,6 +67,8 @@ class Launcher(stock.BaseSubmititLauncher):
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
         assert self.config is not None and self.task_function is not None
+        if not job_overrides:
+            raise LauncherError("no runs: one of the parameters is swept over no value at all")
         gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import random
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from hydra.errors import CompactHydraException, HydraException
 
 from .._hydra import Composer
 from .._overrides import refuse_unknown
@@ -37,12 +41,25 @@ class QuickCheck:
                 seen.add(added)
                 refuse_unknown(added, composer.compose(overrides))
 
+    def split_arguments(self, overrides: Any, max_batch_size: Any) -> Any:
+        """`shuffle(...)` comes to the same order whenever the command is repeated for its directory."""
+        state = random.getstate()
+        random.seed(str(Path(self.config.hydra.sweep.dir).absolute()))
+        try:
+            return super().split_arguments(overrides, max_batch_size)  # type: ignore[misc]
+        finally:
+            random.setstate(state)
+
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed,
         and with the system's if there is no place for its files."""
         try:
             return super().sweep(arguments)  # type: ignore[misc]
-        except LauncherError as error:
+        except KeyboardInterrupt:  # before the launcher knows of anything
+            sys.exit(130)
+        except HydraException as error:
+            if isinstance(error, CompactHydraException) and not isinstance(error, LauncherError):
+                raise  # which Hydra says in a few lines
             sys.exit(str(error))
         except OSError as error:
             if error.errno not in NO_PLACE:
