@@ -34,7 +34,7 @@ JobScripts = Callable[[Path], dict[str, str]]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# From the longest one on; all others of Slurm, which wait, come next.
+# From the longest one on.
 LONG = (
     "test_why_jobs_ended", "test_its_tests_and_checks", "test_library", "test_demo", "test_a_repository_of_odd_answers",
     "test_a_preemption", "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
@@ -44,31 +44,38 @@ LONG = (
 
 @pytest.hookimpl(trylast=True)  # when it is known which are left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The long tests early, so that at the end not all wait for one."""
-    slurm = Path(__file__).with_name("slurm")
-
-    def rank(item: pytest.Item) -> int:
-        name = item.name.partition("[")[0]
-        if name in LONG:
-            return LONG.index(name)
-        return len(LONG) + (item.path.parent != slurm)
-
-    items.sort(key=rank)
-    long = [item for item in items if rank(item) <= len(LONG)]
-    others = items[len(long) :]
-    # Each of the tests' processes gets a part of the list: it begins with its share of the long ones; half of
-    # them begin with those that wait, beside those that work.
+    """Each of the tests' processes gets an equal part of the list. The long tests come early, so that at the end not all
+    wait for one; those of Slurm, which wait, among the others, which work, so that there is always work to do."""
+    kinds: dict[str, list[pytest.Item]] = {"long": [], "waiting": [], "others": []}
+    for item in items:
+        waits = item.path.parent == Path(__file__).with_name("slurm")
+        kind = "long" if _name(item) in LONG else "waiting" if waits else "others"
+        kinds[kind].append(item)
+    kinds["long"].sort(key=lambda item: LONG.index(_name(item)))
     parts: int = getattr(config, "workerinput", {}).get("workercount", 1)
     ordered: list[pytest.Item] = []
     for left in range(parts, 0, -1):
-        own = long[left - 1 :: parts]
-        if left % 2 == 0:
-            working = sum(rank(item) < len(LONG) for item in own)
-            own = own[working:] + own[:working]
-        more = (len(items) - len(ordered)) // left - len(own)
-        ordered += [*own, *others[:more]]
-        del others[:more]
+        long, waiting = (kinds[kind][left - 1 :: parts] for kind in ("long", "waiting"))
+        more = max((len(items) - len(ordered)) // left - len(long) - len(waiting), 0)
+        others, kinds["others"] = kinds["others"][:more], kinds["others"][more:]
+        before = (
+            len(waiting) // 2 * (left % 2 == 0)
+        )  # half of the processes begin with those that wait
+        ordered += [*waiting[:before], *long, *_among(others, waiting[before:])]
     items[:] = ordered
+
+
+def _name(item: pytest.Item) -> str:
+    return item.name.partition("[")[0]
+
+
+def _among(many: list[pytest.Item], few: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """``many``, and among them at equal distances ``few``."""
+    step = len(many) // max(len(few), 1)
+    for place, item in enumerate(few):
+        yield item
+        yield from many[place * step : (place + 1) * step]
+    yield from many[len(few) * step :]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
