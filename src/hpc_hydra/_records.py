@@ -287,8 +287,13 @@ def early_end(record: Mapping[str, Any]) -> str:
     any other."""
     if record["state"] not in ENDED_EARLY:
         return ""
-    last_line = (record.get("error") or "").strip().rpartition("\n")[2]
-    return f"{record['state'].lower()}: {one_line(last_line)}"
+    return f"{record['state'].lower()}: {last_line(record.get('error') or '')}"
+
+
+def last_line(text: str) -> str:
+    """The last line of an error or a log that says something: that of an ExceptionGroup is ruled."""
+    lines = (line.strip(" |") for line in reversed(text.splitlines()))
+    return one_line(next((line for line in lines if any(map(str.isalnum, line))), ""))
 
 
 def one_line(text: str) -> str:

@@ -212,6 +212,19 @@ def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
     assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Traceback\n  | ExceptionGroup: g\n  +-+--- 1 ---\n    | ValueError: b\n    +------\n", "ValueError: b"),
+        ("ValueError: " + "x" * 10_000, "ValueError: " + "x" * 288 + "…"),
+        ("ValueError: \x1b[31mred", r"ValueError: \x1b[31mred"),
+        (None, ""),
+    ],
+)  # fmt: skip
+def test_a_line_says_how_a_run_ended(error: str | None, said: str) -> None:
+    assert records.early_end({"state": "FAILED", "error": error}) == f"failed: {said}"
+
+
 def test_a_run_ran_as_long_as_its_attempts() -> None:
     """Neither while it waited between two of them, nor before one that was cancelled in the queue."""
     first = {"start": "2026-01-31T10:00:00+00:00", "wall_s": 4.6}

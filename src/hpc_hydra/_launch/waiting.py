@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import _squeue as squeue
 from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
-from .._records import one_line
+from .._records import last_line
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,7 @@ class Watch:
     def close(self, run: Run, error: str) -> None:
         """Wait no longer for a run, which failed if there is an ``error``."""
         if error:
-            last_line = one_line(error.strip().rpartition("\n")[2])
-            self.failures.append(f"run {run.number} failed: {last_line}, log: {run.log}")
+            self.failures.append(f"run {run.number} failed: {last_line(error)}, log: {run.log}")
         self.running.discard(run.number)
         del self.open[run.number]
 
@@ -110,8 +109,7 @@ class Watch:
         """Slurm's word for the ``end`` of a job, and the last one in its log."""
         path = self.folder / (run.log or "").rpartition("/")[2]
         text = path.read_text(errors="replace").strip() if path.is_file() else ""
-        last_line = text.rpartition("\n")[2]
-        return f"{end}; its log ends with: {last_line}" if last_line else end
+        return f"{end}; its log ends with: {last_line(text)}" if text else end
 
 
 class Queue:
