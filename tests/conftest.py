@@ -30,8 +30,9 @@ from running import (
 # Of whoever submits.
 VARIABLES = {"HOME": "/home/me", "USER": "me", "WORK": "/work of/me", "SCRATCH": "/scratch/me"}
 JobScripts = Callable[[Path], dict[str, str]]
-# What a shell starts in the background ignores it, and so would all that the tests start.
+# What a shell starts in the background, or nohup, ignores these, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # From the longest one on.

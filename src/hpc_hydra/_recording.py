@@ -79,7 +79,9 @@ class RecordCallback(Callback):
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
         if config.hydra.mode is RunMode.MULTIRUN and global_rank() == 0:
-            _find_by_number(self.directory, Path(config.hydra.sweep.dir, str(config.hydra.job.num)))
+            by_number = Path(config.hydra.sweep.dir, str(config.hydra.job.num))
+            if by_number != self.directory:
+                _find_by_number(self.directory, by_number)
         before = records.read(self.directory / records.RUN)
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
@@ -193,10 +195,12 @@ def _directory(config: DictConfig, key: str) -> Path:
 
 def _find_by_number(directory: Path, by_number: Path) -> None:
     """Let a run with a `hydra.sweep.subdir` of its own be found by its number too: a link leads to its ``directory``."""
-    if directory == by_number or by_number.is_symlink():
-        return
     with suppress(OSError):  # then it cannot be found
-        if by_number.exists():  # it could not even begin before, and that is recorded there
+        if by_number.exists() and by_number.samefile(directory):
+            return
+        if by_number.is_symlink():  # to where it was before, with other values
+            by_number.unlink()
+        elif by_number.exists():  # it could not even begin before, and that is recorded there
             (by_number / records.RUN).replace(directory / records.RUN)
             by_number.rmdir()
         by_number.symlink_to(os.path.relpath(directory, by_number.parent))

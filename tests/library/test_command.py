@@ -177,7 +177,9 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
 )
 def test_what_is_no_sweep_is_said_in_a_line(swept: str, complaint: str, zen_app: App) -> None:
     ended = zen_app("+setup=local", swept)
-    assert (ended.returncode, ended.stderr.strip()) == (1, complaint)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == complaint  # after Hydra 1.4's warnings
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_shuffled_sweep_can_be_repeated(zen_app: App) -> None:

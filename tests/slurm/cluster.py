@@ -256,9 +256,10 @@ class Cluster:
         variable = f"SLURMD_NODENAME={node}".encode()
         own = {pid for pid in self._processes() if variable in _variables(pid)}
         stepds = {pid for each in own for pid in _ancestors(each) if _is_stepd(pid)}
-        for process in (*stepds, *own):
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # at once: none sees another one die
+            for process in (*stepds, *own):
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
         return sorted(own)
 
     def _processes(self) -> list[int]:
