@@ -377,6 +377,14 @@ def finish(
         return begun
 
 
+def subdir_of(config: DictConfig, number: int) -> str:
+    """The `hydra.sweep.subdir` of the run with this ``config``."""
+    with open_dict(config.hydra.job):
+        config.hydra.job.id, config.hydra.job.num = "0", number
+    with _hydra_config(config):
+        return os.path.normpath(str(config.hydra.sweep.subdir))
+
+
 @contextmanager
 def _hydra_config(config: Any) -> Iterator[None]:
     """Let ``config`` be what Hydra takes for the one in use; then it is what it was, as is the working directory."""

@@ -71,14 +71,11 @@ class RecordCallback(Callback):
             may_change = config.hydra.launcher.get("may_change") or ()
             sweep = records.read_sweep(directory)
             refuse_another_sweep(directory, sweep, typed_overrides(config), (), may_change)
-        # Jobs compose their config anew, from these overrides.
-        quoted = QuotedString(str(directory), Quote.single).with_quotes()
-        with open_dict(config), read_write(config.hydra):
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
+        pin_sweep(config, directory)
 
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
-        if config.hydra.mode is RunMode.MULTIRUN and global_rank() == 0:
+        if records.origin and config.hydra.mode is RunMode.MULTIRUN and global_rank() == 0:
             by_number = Path(config.hydra.sweep.dir, str(config.hydra.job.num))
             if by_number != self.directory:
                 _find_by_number(self.directory, by_number)
@@ -193,14 +190,23 @@ def _directory(config: DictConfig, key: str) -> Path:
     return directory if chosen else records.claim(directory)
 
 
+def pin_sweep(config: DictConfig, directory: Path) -> None:
+    """Let the jobs, which compose their config anew from overrides, write to ``directory``, and nowhere else."""
+    quoted = QuotedString(str(directory), Quote.single).with_quotes()
+    override = f"hydra.sweep.dir={quoted}"
+    there: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
+    if override not in there:
+        with open_dict(config), read_write(config.hydra):
+            config.hydra.overrides.hydra.append(override)
+
+
 def _find_by_number(directory: Path, by_number: Path) -> None:
     """Let a run with a `hydra.sweep.subdir` of its own be found by its number too: a link leads to its ``directory``."""
     with suppress(OSError):  # then it cannot be found
-        if by_number.exists() and by_number.samefile(directory):
-            return
-        if by_number.is_symlink():  # to where it was before, with other values
+        if by_number.is_symlink():  # to where it was before, perhaps with other values
             by_number.unlink()
-        elif by_number.exists():  # it could not even begin before, and that is recorded there
+        elif by_number.exists() and [*by_number.iterdir()] == [by_number / records.RUN]:
+            # It could not even begin before.
             (by_number / records.RUN).replace(directory / records.RUN)
             by_number.rmdir()
         by_number.symlink_to(os.path.relpath(directory, by_number.parent))

@@ -122,7 +122,8 @@ class Source:
         # Outputs that git has not been told to ignore.
         sweeps = {path.parent for path in paths if path.name in ("sweep.json", "multirun.yaml")}
         runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
-        kept = (path for path in paths if sweeps.union(runs).isdisjoint(path.parents))
+        outputs = (sweeps | runs) - {self.root}
+        kept = (path for path in paths if outputs.isdisjoint(path.parents))
         return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
 
     def _ask(self, *arguments: str) -> str | None:

@@ -13,6 +13,9 @@ from .. import _records as records
 from .recorded import Command, directory_override, place_of_app
 from .sweeps import RUN, fail, run_named
 
+# What of Hydra's own a run depends on, not only its sweep.
+OF_THE_CONFIG = ("hydra.job.", "hydra.searchpath=")
+
 
 def rerun(
     words: Annotated[list[str], RUN],
@@ -40,7 +43,7 @@ def rerun(
     swept = {*submission.get("overrides", []), "-m", "--multirun"}
     kept = [
         word for word in command.words[app:]
-        if word not in swept and (not records.hydras_own(word) or word.startswith("hydra.job."))
+        if word not in swept and (not records.hydras_own(word) or word.startswith(OF_THE_CONFIG))
     ]  # fmt: skip
     own = [each for each in run["overrides"] if not records.hydras_own(each)]
     folder = _free(directory / "rerun" / str(run["number"]))

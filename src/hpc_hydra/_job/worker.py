@@ -183,7 +183,15 @@ def prepare(
                     todo.blame(error)
                 if work.ranks > 1 and not work.shared and not ranks.asked:
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
-                write_result(todo.folder, todo.number, todo.rank, returned, error)
+                try:
+                    write_result(todo.folder, todo.number, todo.rank, returned, error)
+                except (
+                    TypeError,
+                    ValueError,
+                ) as unfit:  # a generator, say: the record has its text
+                    say(f"run {todo.number}: its result is kept as text: {unfit}")
+                    returned.return_value = str(value_of(returned))
+                    write_result(todo.folder, todo.number, todo.rank, returned, error)
             except SystemExit as end:
                 if not isinstance(end.code, str):
                     raise

@@ -30,11 +30,13 @@ from omegaconf import OmegaConf
 from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
+from .._hydra import Composer, subdir_of
 from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
 from .._overrides import typed_overrides
 from .._recording import (
     LauncherError,
     RunFailed,
+    pin_sweep,
     refuse_another_sweep,
     refuse_foreign,
     submission_record,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BY_NUMBER = "${hydra.job.num}"  # Hydra's own hydra.sweep.subdir
 ABOUT_TO_END_S = 30.0
 
 
@@ -84,6 +87,9 @@ class Launcher(stock.BaseSubmititLauncher):
         if initial_job_idx == 0:
             self._warn_of_others()
         runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
+        pin_sweep(self.config, self.directory)
+        if self._subdir() != BY_NUMBER:
+            self._refuse_shared_directories(runs)
         log.info("runs: %d, outputs in %s", len(runs), self.directory)
         try:
             with _interrupt_deferred():
@@ -113,6 +119,30 @@ class Launcher(stock.BaseSubmititLauncher):
             LauncherError: they could not.
         """
         print("runs on this machine")
+
+    def _subdir(self) -> str:
+        assert self.config is not None
+        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        return str(sweep["subdir"])
+
+    def _refuse_shared_directories(self, runs: list[Run]) -> None:
+        """Raises:
+        LauncherError: by a `hydra.sweep.subdir` two runs have one directory, or one has another one's number.
+        """
+        composer = Composer(self.hydra_context.config_loader, self.config)
+        known: dict[str, int] = {}
+        for run in runs:
+            place = subdir_of(composer.compose(run.overrides), run.number)
+            first = place.partition("/")[0]
+            if known.setdefault(place, run.number) != run.number:
+                why = f"of runs {known[place]} and {run.number}: each needs one of its own"
+            elif first.isdecimal() and place != str(run.number):
+                why = f"of run {run.number}, though numbers are for the runs of these numbers: put a word before it"
+            else:
+                continue
+            raise LauncherError(
+                f"hydra.sweep.subdir={self._subdir()}: {place} would be the directory {why}"
+            )
 
     def _warn_of_others(self) -> None:
         if folders := shlex.join(map(str, writable_by_all(self.folder, self.directory))):
@@ -160,13 +190,12 @@ class Launcher(stock.BaseSubmititLauncher):
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
         # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
-        subdir = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index,call-overload]
-        if subdir == "${hydra.job.num}":
+        if self._subdir() == BY_NUMBER:
             kept = {entry.name for entry in os.scandir(self.directory)}
         else:
             kept = {str(run.number) for run in runs}
         only, redo = self.params["only_runs"], self.params["redo"]
-        if redo and subdir != "${hydra.job.num}":
+        if redo and self._subdir() != BY_NUMBER:
             raise LauncherError(
                 "hydra.launcher.redo=true: not with a hydra.sweep.subdir of one's own"
             )
