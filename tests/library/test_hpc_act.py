@@ -105,13 +105,21 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     )  # else it is not copied
     folder = yaml_app.folder / "a b, c"
     assert (
-        yaml_app("x=0,2", f"hydra.sweep.dir='{folder}'", ONE_PROCESS, "-cn", "config").returncode
+        yaml_app(
+            "x=0,2",
+            f"hydra.sweep.dir='{folder}'",
+            "hydra.searchpath=[]",
+            ONE_PROCESS,
+            "-cn",
+            "config",
+        ).returncode
         == 1
     )
     (yaml_app.folder / "conf" / "model" / "small.yaml").write_text("scale: 9")
     done = hpc("rerun", folder / "1", "--here")
     assert done.returncode == 0, done.stderr
     assert "the result is 0.5" in done.stdout
+    assert "'hydra.searchpath=[]'" in done.stdout
     again = hpc("retry", "x=3", "--yes")
     assert again.returncode == 1 and "x varies" in again.stderr
     assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 1  # run 0 has failed still

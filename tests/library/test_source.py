@@ -81,6 +81,9 @@ def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
 ) -> None:
     (package / "new.py").touch(mode=0o700)
     (package / "data.bin").write_bytes(bytes(2 * 1024**2))
+    # Of a run in the wrong place, which does not make all of it outputs.
+    (package.parent / ".hydra").mkdir()
+    (package.parent / ".hydra" / "config.yaml").touch()
     copied = source_of(package).copy(tmp_path / "copy") / package.name
     assert {path.name for path in copied.iterdir()} == {
         "__init__.py",
