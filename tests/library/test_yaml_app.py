@@ -90,7 +90,7 @@ def test_directories_that_runs_would_share_are_refused(
     ended = yaml_app("x=1,2", "+model.name=large", f"hydra.sweep.subdir={subdir}")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == f"hydra.sweep.subdir={subdir}: {complaint}"
-    assert not list(yaml_app.sweep.glob("[0-9]*"))
+    assert not (yaml_app.sweep / "jobs").exists()
 
 
 def test_a_directory_by_a_parameter_is_that_of_the_sweep(yaml_app: App) -> None:

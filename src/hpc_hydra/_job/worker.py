@@ -185,10 +185,8 @@ def prepare(
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 try:
                     write_result(todo.folder, todo.number, todo.rank, returned, error)
-                except (
-                    TypeError,
-                    ValueError,
-                ) as unfit:  # a generator, say: the record has its text
+                except (TypeError, ValueError, pickle.PicklingError) as unfit:
+                    # A generator, say: the record has its text.
                     say(f"run {todo.number}: its result is kept as text: {unfit}")
                     returned.return_value = str(value_of(returned))
                     write_result(todo.folder, todo.number, todo.rank, returned, error)
@@ -197,7 +195,7 @@ def prepare(
                     raise
                 fail(todo)  # it says why
                 return 1
-            except Exception:  # of Hydra or a callback, or the result cannot be pickled
+            except Exception:  # of Hydra or a callback
                 fail(todo)
                 return 1
         return int(bool(error))

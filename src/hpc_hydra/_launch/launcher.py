@@ -78,6 +78,10 @@ class Launcher(stock.BaseSubmititLauncher):
         self.folder = Path(self.params["submitit_folder"]).absolute()
         refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
+        runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
+        pin_sweep(self.config, self.directory)
+        if self._subdir() != BY_NUMBER:
+            self._refuse_shared_directories(runs)
         if self.params["test_only"]:
             self._test()
             sys.exit()
@@ -86,10 +90,6 @@ class Launcher(stock.BaseSubmititLauncher):
             self.directory.chmod(int(str(self.config.hydra.sweep.mode), 8))
         if initial_job_idx == 0:
             self._warn_of_others()
-        runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
-        pin_sweep(self.config, self.directory)
-        if self._subdir() != BY_NUMBER:
-            self._refuse_shared_directories(runs)
         log.info("runs: %d, outputs in %s", len(runs), self.directory)
         try:
             with _interrupt_deferred():
