@@ -27,7 +27,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -62,6 +62,8 @@ before_hand_over: list[Callable[[str], None]] = []
 raised_before = False
 
 _current: _StopRequest | None = None
+_ignored: Collection[signal.Signals] = ()
+_masks = threading.local()
 
 
 def stop_requested() -> bool:
@@ -89,8 +91,13 @@ def request_stop(number: int) -> None:
 def ignoring(*numbers: signal.Signals) -> Iterator[None]:
     """Let the signals ``numbers`` pass inside of the block, by default all that Slurm, its users and its
     sites send; put the handlers back after it. In the main thread only, like `signal.signal`."""
-    with _handlers(dict.fromkeys(numbers or SIGNALS, signal.SIG_IGN)):
-        yield
+    global _ignored
+    before, _ignored = _ignored, numbers or SIGNALS
+    try:
+        with _handlers(dict.fromkeys(_ignored, signal.SIG_IGN)):
+            yield
+    finally:
+        _ignored = before
 
 
 @contextmanager
@@ -135,6 +142,32 @@ def init_worker(*_: object) -> None:
     it starts, as `DataLoader(worker_init_fn=hpc_hydra.init_worker)`."""
     for number in SIGNALS - {signal.SIGCONT}:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _before_fork() -> None:
+    """A signal waits until the new process is ready for it: Python would drop it, or tell the run."""
+    _masks.before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, SIGNALS if _current or _ignored else ()
+    )
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _in_forked() -> None:
+    """Slurm's signals are for the run, and not for what it forks. But `multiprocessing.Pool` ends its processes by
+    TERM, and waits for them: a handler of Python's would not do, since it is not called while a lock is waited for."""
+    if _current:
+        signal.set_wakeup_fd(-1)
+        for number in _current.grace_s.keys() - {signal.SIGTERM}:
+            signal.signal(number, signal.SIG_IGN)
+    if signal.SIGTERM in (_current.grace_s if _current else _ignored):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked)
 
 
 def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpc_hydra import _signals as signals
-from hpc_hydra._command.app import app
 
+from . import hpc_command
 from .examples import zen_app as zen_example
 from .using import EXAMPLES, App
 
@@ -73,14 +73,12 @@ def copied(name: str, to: Path, *start: str) -> Iterator[App]:
 
 
 @pytest.fixture
-def hpc(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def hpc() -> Callable[..., str]:
     """Type the command `hpc`: what it prints, or, where it fails, what it complains of."""
 
     def call(*arguments: str | Path, code: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            app([str(each) for each in arguments], prog_name="hpc")
-        out, err = capsys.readouterr()
-        assert ended.value.code == code, err
-        return out if code == 0 else err
+        ended = hpc_command.hpc(*arguments)
+        assert ended.returncode == code, ended.stderr
+        return ended.stderr if code else ended.stdout
 
     return call

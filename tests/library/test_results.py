@@ -24,6 +24,7 @@ from hpc_hydra._results import (
     value_of,
 )
 
+from . import hpc_command
 from .sweeps import made
 from .using import ONE_PROCESS, App
 
@@ -270,7 +271,9 @@ def test_a_terminal_shows_what_it_has_room_for(
     names = [f"metric_with_a_long_name_{number}" for number in range(4)]
     steps = {run: [{name: 0.5 for name in names}] for run in range(2)}
     sweep = made(tmp_path / "sweep", ["lr=1", "lr=2"], [1, 2], steps)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(
+        hpc_command, "Output", type("Terminal", (io.StringIO,), {"isatty": lambda _: True})
+    )
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
     lines = hpc("results", sweep, "--metric", "*", "--sort", names[3]).splitlines()

@@ -79,6 +79,24 @@ def test_a_worker_leaves_signals_to_its_run() -> None:
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)]).returncode == 0
 
 
+@pytest.mark.parametrize("policy", ["stopping(signals.usual_grace_s(60))", "ignoring()"])
+def test_a_pool_of_processes_ends_within_a_run(policy: str) -> None:
+    """It sends them TERM, which is neither for the run nor to be ignored by them, however early it comes."""
+    program = f"""
+        import multiprocessing
+        from hpc_hydra import _signals as signals, ignoring, stop_requested, stopping
+        with {policy}:
+            for _ in range(20):
+                with multiprocessing.get_context("fork").Pool(4) as pool:
+                    assert pool.map(abs, [-1]) == [1]
+            assert not stop_requested()
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], timeout=60, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_run_that_is_interrupted_has_stopped() -> None:
     """Its record says so, and it goes on when the command is repeated."""
     reasons: list[str] = []

@@ -243,3 +243,26 @@ def test_logging_that_starts_a_thread_has_it_in_each_run(yaml_app: App) -> None:
     assert yaml_app("x=2,4", *logging, ONE_PROCESS).returncode == 0
     for number, result in (("0", "0.5"), ("1", "0.25")):
         assert f"with result {result}" in (yaml_app.sweep / number / "shipped.txt").read_text()
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_what_the_script_defines_is_found_by_other_processes(yaml_app: App, start: str) -> None:
+    """Which look for it in the module that was started."""
+    (yaml_app.folder / "app.py").write_text(f"""
+import enum, hydra, multiprocessing
+class Color(enum.Enum):
+    RED = 1
+def area(side):
+    return side ** 2, Color.RED, __file__
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    with multiprocessing.get_context("{start}").Pool(2) as pool:
+        (small, color, file), (large, *_) = pool.map(area, [1, config.x])
+    assert color is Color.RED and file == __file__
+    return small + large
+if __name__ == "__main__":
+    main()
+""")
+    subprocess.run(["git", "init", "--quiet"], cwd=yaml_app.folder, check=True)
+    assert yaml_app("x=2").returncode == 0
+    assert record(yaml_app.sweep / "0")["result"] == 5

@@ -46,6 +46,8 @@ PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"
 
 SLURM_CONF = """\
 ClusterName=throwaway
+# Not the numbers of another cluster's jobs: the port at which ranks meet follows from them, and this is one machine.
+FirstJobId={controller_port}
 SlurmctldHost=localhost({address})
 SlurmctldPort={controller_port}
 {communication}

@@ -4,6 +4,7 @@ the one that has loaded it."""
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import pickle
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from omegaconf import DictConfig
@@ -140,6 +142,7 @@ def prepare(
         # `python -m` looks first into the folder where the command was typed.
         sys.path.insert(0, work.source[1])
     context, task_function, sweep, state = pickle.loads(payload)
+    _become_started_module(task_function, work.source)
     Singleton.set_state(state)
     setup_globals()
     if work.source:
@@ -201,6 +204,20 @@ def prepare(
         return int(bool(error))
 
     return begin_ahead, do
+
+
+def _become_started_module(task_function: Any, source: tuple[str, str] | None) -> None:
+    """What the module of the task has was pickled by value if it is the one that was started. By its name, and its
+    file, others find it there: pickle, and the processes of `multiprocessing`."""
+    names = getattr(
+        inspect.unwrap(getattr(task_function, "func", task_function)), "__globals__", {}
+    )
+    if names.get("__name__") == "__main__" and not names.get("__package__"):
+        if source and Path(names["__file__"]).is_relative_to(source[0]):
+            names["__file__"] = str(Path(source[1], Path(names["__file__"]).relative_to(source[0])))
+        module = ModuleType("__main__")
+        module.__dict__.update(names)
+        sys.modules["__main__"] = sys.modules["__mp_main__"] = module
 
 
 def fail(todo: Todo) -> None:
