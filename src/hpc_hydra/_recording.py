@@ -122,9 +122,8 @@ class RecordCallback(Callback):
             return
         if job_return.status is JobStatus.COMPLETED:
             self._write(state="COMPLETED", end=records.now(), result=records.of_json(value))
-            log.info(
-                "completed with result %s, outputs in %s", self.record["result"], self.directory
-            )
+            result = records.one_line(str(self.record["result"]))
+            log.info("completed with result %s, outputs in %s", result, self.directory)
         else:
             error = "".join(traceback.format_exception(type(value), value, value.__traceback__))
             self._write(state="FAILED", end=records.now(), error=error)
@@ -149,6 +148,7 @@ class RecordCallback(Callback):
         if "end" in changes:
             used = resources.used_here(time.monotonic() - self._began)
             records.end_attempt(self.record, changes["state"], used)
+        self.directory.mkdir(parents=True, exist_ok=True)  # if the task has removed it
         path = self.directory / records.RUN
         # Of a run that has just begun for the first time nothing is lost with its record.
         records.write(path, self.record, durable="end" in changes or path.exists())

@@ -422,7 +422,7 @@ def states(
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
-            _add_from_queue(run, queue.get(run["job_id"]))
+            _add_from_queue(run, queue.get(run["job_id"]), directory)
     return runs
 
 
@@ -437,10 +437,11 @@ def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
     return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
 
 
-def _add_from_queue(run: dict[str, Any], job: squeue.Job | None) -> None:
-    word = job and job.state
-    if job is None or squeue.is_over(word):
-        known = state_of(word or "")
+def _add_from_queue(run: dict[str, Any], job: squeue.Job | None, directory: Path) -> None:
+    if job is None or squeue.is_over(job.state):
+        begun = run["state"] != "PENDING" or (directory / (run["log"] or "")).exists()
+        word = job.state if job else squeue.GONE if begun else squeue.NEVER_BEGUN
+        known = state_of(word)
         run |= {"state": "LOST" if known == "FAILED" else known, "error": word}
     elif squeue.waits(job.state):
         # Also one whose node died, or which was killed at once: no record says that it stopped.

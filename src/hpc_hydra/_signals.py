@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import mmap
 import os
 import select
 import signal
@@ -53,6 +54,8 @@ supervised = False
 #: In such a process: between Slurm's warning and the time limit, which the launcher may have brought nearer than
 #: the app's config says, for the sake of a short limit; in seconds.
 warning_s = float("inf")
+#: In a process that a supervisor has forked: a byte that both see, and which is set when the run is handed over.
+handed_over = mmap.mmap(-1, 1)
 #: Signals that came while no run was there to hear them.
 unheard: list[int] = []
 #: Called with the signal's name before a run that was stopped leaves its process.
@@ -262,6 +265,7 @@ class _StopRequest:
         _leave(number.name + what)
         if not self._handing_over.acquire(blocking=False):
             time.sleep(60)  # the thread is at it, and ends the process
+        handed_over[0] = 1
         sys.exit(STOPPED if supervised else 128 + number)
 
     def _keep_deadline(self) -> None:
@@ -283,4 +287,5 @@ class _StopRequest:
             deadline = min(deadline, time.monotonic() + self.grace_s[number])
         if self._handing_over.acquire(blocking=False):
             log.warning("the run did not stop in time: it is handed over from its last checkpoint")
+            handed_over[0] = 1
             os._exit(STOPPED if supervised or self.signal is None else 128 + self.signal)

@@ -13,6 +13,11 @@ OVER = {
 }  # fmt: skip
 
 
+# Of a job that it does not have any more. Of an element that was cancelled as it waited it keeps nothing.
+GONE = "no longer in Slurm's queue"
+NEVER_BEGUN = f"CANCELLED before it began: {GONE}"
+
+
 class Job(NamedTuple):
     """A job or an array element in Slurm's queue."""
 

@@ -57,6 +57,8 @@ def train(
         sampler: DistributedSampler[Any] = DistributedSampler(
             training, ranks, rank, seed=seed, drop_last=True
         )
+        if len(sampler) < batch_size:
+            raise ValueError(f"batch_size={batch_size}: each rank has {len(sampler)} samples")
         pytorch.seed(seed)
         net = model().to(device)
         optimizer = torch.optim.AdamW(net.parameters(), lr=lr)

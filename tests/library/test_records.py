@@ -144,11 +144,14 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
     ("queue", "states"),
     [
         ({"7_0": "RUNNING", "7_1": "PENDING"}, ["RUNNING", "PENDING"]),
-        ({"7_0": "RUNNING"}, ["RUNNING", "LOST"]),
+        (
+            {"7_0": "RUNNING"},
+            ["RUNNING", "CANCELLED"],
+        ),  # of which Slurm keeps nothing, as it had not begun
         ({"7_0": "TIMEOUT", "7_1": "CANCELLED"}, ["TIMEOUT", "CANCELLED"]),
         ({"7_0": "NODE_FAIL", "7_1": "PENDING"}, ["LOST", "PENDING"]),
         ({"7_0": "PENDING", "7_1": "PENDING"}, ["REQUEUED", "PENDING"]),
-        ({}, ["LOST", "LOST"]),
+        ({}, ["LOST", "CANCELLED"]),
         (None, ["RUNNING", "PENDING"]),
     ],
 )
@@ -157,7 +160,7 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
 ) -> None:
     """Its record cannot say so: nobody was there to write it."""
     own: list[dict[str, Any]] = [
-        {"number": number, "overrides": [], "job_id": f"7_{number}", "log": None}
+        {"number": number, "overrides": [], "job_id": f"7_{number}", "log": f"jobs/{number}"}
         for number in range(2)
     ]
     unsubmitted = {"number": 2, "overrides": [], "job_id": None}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -107,6 +108,11 @@ def test_a_directory_by_a_parameter_is_that_of_the_sweep(yaml_app: App) -> None:
         ("return 10**5000", "COMPLETED", "a int", None),
         ("return (each for each in 'ab')", "COMPLETED", "<generator object", None),
         ("sys.exit('no such data')", "FAILED", None, "SystemExit: no such data"),
+        # As a run that is handed over does, for which nobody has asked.
+        ("sys.exit(75)", "FAILED", None, "exit code 75"),
+        ("import asyncio; raise asyncio.CancelledError('by the server')", "FAILED", None, "CancelledError: by the server"),
+        ("import multiprocessing; return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock", None),
+        ("import shutil; shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", 3, None),
     ],
 )  # fmt: skip
 def test_however_a_task_ends_its_record_says_it(
@@ -114,7 +120,10 @@ def test_however_a_task_ends_its_record_says_it(
 ) -> None:
     """What could not be written, or was no number to exit with, left it RUNNING or a traceback of ours."""
     app = yaml_app.folder / "app.py"
-    text = app.read_text().replace("import hydra\n", "import sys\n\nimport hydra\n")
+    text = app.read_text().replace(
+        "import hydra\n",
+        "import sys\n\nimport hydra\nfrom hydra.core.hydra_config import HydraConfig\n",
+    )
     app.write_text(text.replace("    return result\n", f"    {does}\n"))
     assert yaml_app("x=2").returncode == (state == "FAILED")
     there = record(yaml_app.sweep / "0")
@@ -125,6 +134,25 @@ def test_however_a_task_ends_its_record_says_it(
         "supervisor.py"
         not in (yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]).read_text()
     )
+
+
+def test_a_task_may_close_its_streams(yaml_app: App) -> None:
+    app = yaml_app.folder / "app.py"
+    close = "    import sys; sys.stdout.close(); sys.stderr.close()\n    return result\n"
+    app.write_text(app.read_text().replace("    return result\n", close))
+    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+
+
+def test_batches_after_one_that_failed_are_counted(yaml_app: App) -> None:
+    ended = yaml_app("x=0,1,2", "hydra.sweeper.max_batch_size=1")
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("2 runs of later batches were not submitted.\n")
+
+
+def test_a_folder_of_jobs_is_of_one_sweep(yaml_app: App, tmp_path: Path) -> None:
+    """Runs would find results of the other sweep's, and never begin."""
+    ended = yaml_app("x=1", f"hydra.launcher.submitit_folder={tmp_path}/jobs")
+    assert ended.returncode == 1 and "is not below hydra.sweep.dir" in ended.stderr
 
 
 def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:

@@ -129,6 +129,7 @@ def test_packed_and_not_waited_for(app: Project) -> None:
 
 
 def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
+    """Also where the setup commands have a trap of their own for the end of the job."""
     folder = app.path / "sweep"
     command = [
         f"{app.path}/.venv/bin/python",
@@ -137,6 +138,7 @@ def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
         "hydra.sweep.dir=sweep",
         "steps=12",
         "pace=0.5",
+        "hydra.launcher.setup=[\"trap 'echo mine >> trapped' EXIT\"]",
     ]
     process = subprocess.Popen(
         command, cwd=app.path, env=app.environment(), text=True,
@@ -153,3 +155,4 @@ def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
     assert process.returncode == 0, output
     steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
     assert steps == list(range(1, 13))
+    assert (app.path / "trapped").read_text() == "mine\n" * 2  # at the end of each attempt

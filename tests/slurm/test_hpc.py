@@ -104,7 +104,21 @@ def test_cancelling_and_requeueing(app: Project) -> None:
     assert (
         record(folder / "1" / "run.json")["state"] == "CANCELLED"
     )  # when Slurm has forgotten it, too
-    assert not slurm(app, "squeue", "--noheader", f"--jobs={job_of(folder)}", "--states=PD,R")
+    assert not slurm(app, "squeue", "--noheader", f"--jobs={job_of(folder)}", "--states=PD,R,CG")
+
+    # Slurm took a job from a command that was gone before it could note that.
+    submit(app, "x=1,2", "+hydra.launcher.additional_parameters.hold=true", name="out/unknown")
+    folder = app.path / "out" / "unknown"
+    job = job_of(folder)
+    (folder / "jobs" / f"{job}_submission.sh").rename(folder / "jobs" / ".submission_0_0-2.sh")
+    records = record(folder / "sweep.json")
+    for run in records["runs"]:
+        run["job_id"] = run["log"] = None
+    (folder / "sweep.json").write_text(json.dumps(records))
+    (folder / "submitted.jsonl").unlink(missing_ok=True)
+    assert told(app, 0)["state"] == "NOT SUBMITTED"
+    assert hpc(app, "cancel", "--yes").returncode == 0
+    assert not slurm(app, "squeue", "--noheader", f"--jobs={job}", "--states=PD,R,CG")
 
 
 def test_could_a_job_run(app: Project) -> None:

@@ -16,19 +16,26 @@ Traced = Callable[..., Sweep]
 GRACEFUL = signal.SIGTERM  # after which the controller has written down what it knows
 
 
+def end_of_sbatch(sweep: Sweep, folder: Path) -> Path:
+    """A file that is there when the sweep's first sbatch has ended."""
+    ended, sbatch = folder / "ended", folder / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(
+        f'#!/bin/sh\nPATH="${{PATH#*:}}" sbatch "$@"\ncode=$?\n: >{ended}\nexit $code\n'
+    )
+    sbatch.chmod(0o755)
+    sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
+    return ended
+
+
 def test_the_controller_restarts(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
     """While a sweep is submitted, while it runs, and while a run wants to be requeued."""
     sweep = traced("+setup=hpc_batch", "epochs=60", "seed=0,1", pace=1)
-    calls, sbatch = tmp_path / "calls", tmp_path / "bin" / "sbatch"
-    sbatch.parent.mkdir()
-    sbatch.write_text(f'#!/bin/sh\necho >>{calls}\nPATH="${{PATH#*:}}" exec sbatch "$@"\n')
-    sbatch.chmod(0o755)
-    sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
+    ended = end_of_sbatch(sweep, tmp_path)
     cluster.kill("slurmctld", number=GRACEFUL)
 
     def bring_back() -> None:
-        # The first has given up, after nine seconds and more.
-        wait_until(lambda: calls.exists() and len(calls.read_text()) == 2)
+        wait_until(ended.exists)  # the first, which has given up after nine seconds and more
         cluster.restart("slurmctld")
 
     restart = threading.Thread(target=bring_back)
@@ -50,6 +57,24 @@ def test_the_controller_restarts(traced: Traced, cluster: Cluster, tmp_path: Pat
     assert process.returncode == 0, output
     assert "Unable to contact slurm controller" in output and "trying again" in output
     sweep.tell("controller away: at submission, at a requeue, while waiting", 3)
+
+
+def test_the_controller_stands_still(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
+    """It takes a job after sbatch has given up: to submit it again would make two of it."""
+    sweep = traced("+setup=hpc_batch", "epochs=60", pace=0)
+    ended = end_of_sbatch(sweep, tmp_path)
+    controller = cluster.process("slurmctld")
+    os.kill(controller, signal.SIGSTOP)
+    process = sweep.start()
+    try:
+        wait_until(ended.exists, process)
+    finally:
+        os.kill(controller, signal.SIGCONT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    queue = slurm(sweep.project, "squeue", "--noheader", "--states=all", "--format=%F %o")
+    jobs = [line.split()[0] for line in queue.splitlines() if f" {sweep.directory}/" in line]
+    assert jobs == [sweep.job], output
 
 
 def test_the_accounting_daemon_is_away(traced: Traced, cluster: Cluster) -> None:

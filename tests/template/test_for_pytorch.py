@@ -20,6 +20,14 @@ def test_its_tests_and_checks(pytorch_project: Project) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_more_samples_at_a_time_than_there_are(pytorch_project: Project, tmp_path: Path) -> None:
+    """A run that trains nothing has not completed."""
+    done = pytorch_project.run(
+        "python", "-m", "hpc_experiment", "batch_size=5000", f"hydra.run.dir={tmp_path}"
+    )
+    assert done.returncode == 1 and "batch_size=5000: each rank has 1347 samples" in done.stderr
+
+
 @pytest.mark.skipif(not gpus_here(), reason="needs a GPU")
 def test_one_gpu(pytorch_project: Project, tmp_path: Path) -> None:
     """The loss goes down, in bfloat16 where the GPU has it, and its memory is logged."""

@@ -68,6 +68,21 @@ def test_enter_is_a_good_answer_to_every_question(tmp_path: Path) -> None:
         assert text.endswith("\n") and not text.endswith("\n\n"), path
 
 
+@pytest.mark.parametrize(
+    ("title", "folder"),
+    [
+        ("Contrastive Representation Learning for the Climate", "contrastive-representation-for"),
+        ("3D Nets", "exp-3d-nets"),
+    ],
+)
+def test_whatever_the_title_is(title: str, folder: str, tmp_path: Path) -> None:
+    """The name that comes of it is one that is taken."""
+    given = (f"project_name={title}", "create_venv=no")
+    done = cookiecutter("--no-input", LIGHT, *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / folder / "src" / folder.replace("-", "_")).is_dir()
+
+
 def test_from_a_git_url_with_answers_on_the_command_line(tmp_path: Path) -> None:
     answers = {
         "project_name": 'The "best" of Zoë\'s nets',

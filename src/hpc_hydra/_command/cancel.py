@@ -42,10 +42,10 @@ def cancel(
         fail(f"The runs of {directory} were started on {record['host']}: type this there.")
     for number in run or []:
         run_of(directory, str(number))
-    going = [
-        each for each in records.states(directory)
-        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and record["cluster"] == "slurm")
-    ]  # fmt: skip
+    if record["cluster"] == "slurm" and (unnoted := _unnoted(directory)) and not run:
+        agreed(f"Cancel {' '.join(unnoted)}, which Slurm took after the command had given up?", yes)
+        _scancel(*unnoted)
+    going = _going(directory, record["cluster"])
     chosen = [each for each in going if not run or each["number"] in run]
     if not chosen:
         print("Nothing to cancel: none of them is under way.")
@@ -69,9 +69,34 @@ def cancel(
                 records.CANCELLED, durable=False,
             )  # fmt: skip
     _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
+    ending, deadline = (
+        {each["number"] for each in chosen} if jobs else set(),
+        time.monotonic() + GIVE_UP_S,
+    )
+    while ending & {each["number"] for each in _going(directory, record["cluster"])}:
+        if time.monotonic() > deadline:
+            fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
+        time.sleep(1)
     print(
         f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"
     )
+
+
+def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
+    return [
+        each for each in records.states(directory)
+        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and cluster == "slurm")
+    ]  # fmt: skip
+
+
+def _unnoted(directory: Path) -> list[str]:
+    """The jobs that Slurm took from commands that were ended before they could note them."""
+    scripts = [*directory.glob("jobs/.submission_*.sh")]
+    if not scripts:
+        return []
+    from .._launch.job_script import job_of
+
+    return [job for _, job in map(job_of, scripts) if job]
 
 
 def _scancel(*words: str) -> None:

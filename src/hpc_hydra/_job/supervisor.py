@@ -40,7 +40,7 @@ from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
 from .watch import Watch
-from .worker import Todo, fail, forget_chance, prepare, say
+from .worker import Todo, fail, flush, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
@@ -157,7 +157,7 @@ class Supervisor:
             code, usage = self._run(do, todos, handlers)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
-            if code == STOPPED or -code in signals.unheard:
+            if signals.handed_over[0] or -code in signals.unheard:
                 return STOPPED
             if code and signals.unheard and together:
                 # Of ranks that work together one stops first, and the others fail for want of it.
@@ -184,6 +184,7 @@ class Supervisor:
         memory = getattr(os, "memfd_create", lambda name: os.open(os.devnull, os.O_RDWR))
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
+            signals.handed_over[0] = 0
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -228,9 +229,7 @@ class Supervisor:
             with suppress(Exception):
                 threading._shutdown()  # type: ignore[attr-defined]
                 atexit._run_exitfuncs()
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        flush()
         os._exit(code)  # to take the interpreter down takes as long as a short run
 
     def _learn(self, modules: Iterable[str]) -> None:

@@ -99,8 +99,8 @@ class Todo:
 
 
 def say(text: str) -> None:
-    """Print ``text`` to the log of the job, which may lie on a full disk."""
-    with suppress(OSError):
+    """Print ``text`` to the log of the job, which may lie on a full disk, or be closed by the task."""
+    with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
@@ -156,8 +156,11 @@ def prepare(
     def stoppable(config: Any) -> Any:
         """An app with handlers of its own replaces these for its run."""
         grace_s = signals.usual_grace_s(work.signal_delay_s)
-        with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
-            return task_function(config)
+        try:
+            with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
+                return task_function(config)
+        finally:
+            _reopen_streams()
 
     begun: dict[int, tuple[DictConfig, JobReturn | None]] = {}
 
@@ -176,6 +179,7 @@ def prepare(
             try:
                 config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
                 if signals.unheard and not signals.is_ignoring(config):
+                    signals.handed_over[0] = 1
                     return signals.STOPPED
                 first = first or begin(config, todo.job_id, todo.number)
                 returned = finish(config, first, stoppable, context)
@@ -188,7 +192,9 @@ def prepare(
                     say(f"run {todo.number}: {ALIKE % work.ranks}")
                 try:
                     write_result(todo.folder, todo.number, todo.rank, returned, error)
-                except (TypeError, ValueError, pickle.PicklingError) as unfit:
+                except OSError:
+                    raise
+                except Exception as unfit:
                     # A generator, say: the record has its text.
                     say(f"run {todo.number}: its result is kept as text: {unfit}")
                     returned.return_value = str(value_of(returned))
@@ -198,7 +204,11 @@ def prepare(
                     raise
                 fail(todo)  # it says why
                 return 1
-            except Exception:  # of Hydra or a callback
+            except KeyboardInterrupt:
+                raise
+            except (
+                BaseException
+            ):  # of Hydra or a callback; or of none that Hydra knows, such as CancelledError
                 fail(todo)
                 return 1
         return int(bool(error))
@@ -266,12 +276,25 @@ def share_of(things: list[Any], place: int, places: int) -> list[Any]:
     return things[first : max((place + 1) * len(things) // places, first + 1)]
 
 
+def _reopen_streams() -> None:
+    """A task may close what others still print to; Python leaves the descriptors open."""
+    for descriptor, name in enumerate(("stdout", "stderr"), 1):
+        stream = getattr(sys, name)
+        if stream is None or stream.closed:
+            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+
+
+def flush() -> None:
+    """What was printed, as far as there is somebody to read it, and it is not closed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+
+
 @contextmanager
 def printing_to(path: Path) -> Iterator[None]:
     """Append to ``path`` what the block, and what it starts, prints."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # who reads it, as `head`, has left; its terminal is closed
-            stream.flush()
+    flush()
     before = os.dup(1), os.dup(2)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(descriptor, 1)
@@ -280,8 +303,7 @@ def printing_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         for number, descriptor in enumerate(before, 1):
             os.dup2(descriptor, number)
             os.close(descriptor)

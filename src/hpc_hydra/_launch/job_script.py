@@ -30,13 +30,15 @@ JOBS_OWN = re.compile(
     r"(SLURM_(?!CONF)|SRUN_|SUBMITIT_|PMIX?_|(CUDA|HIP|ROCR)_VISIBLE_DEVICES$|GPU_DEVICE)"
 )
 
-# What sbatch says when its controller is down or busy; in the last two cases it may have taken the job.
+# What sbatch says when its controller is down or busy; in the last two cases it may have taken the job, or take it yet.
 AWAY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
 TRY_FOR_S = 600
+ASK_EVERY_S = 5  # what the controller still has before it is visible then
 # After the setup commands. srun would pass on nothing but what a site has the job export.
 BEGIN = """\
 test -d "$SLURM_SUBMIT_DIR" || refuse "the working directory is gone: $SLURM_SUBMIT_DIR"
 unset SLURM_EXPORT_ENV
+take_exit_trap
 : > "$hpc_job"_starting || true
 hpc_begun=yes
 trap : TERM HUP USR1 USR2
@@ -112,19 +114,24 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
             )  # fmt: skip
             if done.returncode == 0:
-                return self._get_job_id_from_submission_command(done.stdout)
+                return self._get_job_id_from_submission_command(f"job {done.stdout}")
             error = done.stderr.strip() or f"sbatch ended with exit code {done.returncode}"
             killed = done.returncode < 0  # perhaps after Slurm had taken the job
             if not killed and not AWAY.search(error):
                 script.unlink()
                 raise Refused(error)
             log.warning("%s; trying again (Ctrl-C twice: give up)", error)
-            time.sleep(5)  # what the controller still has before it is visible then
-            _, job_id = job_of(script)
-            if job_id:
-                return job_id
-            if time.monotonic() > deadline:
-                raise Refused(error)
+            answers = 0
+            while (
+                answers < 2
+            ):  # a controller that stood still answers before it has taken all that waited
+                time.sleep(ASK_EVERY_S)
+                answered, job_id = job_of(script)
+                if job_id:
+                    return job_id
+                if time.monotonic() > deadline:
+                    raise Refused(error)
+                answers += answered
 
 
 def guarded(

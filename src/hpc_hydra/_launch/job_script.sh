@@ -2,19 +2,32 @@
 # waiting command has it sooner than from Slurm.
 hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last element is that of the whole array
 hpc_job=$hpc_folder/$hpc_id
-hpc_begun=
+hpc_begun= hpc_trap=
 if test -n "${SLURM_RESTART_COUNT:-}" && grep -qs superseded "$hpc_job"_attempt; then
     echo "somebody requeued this job, but its runs were given to another one: it ends" >&2
     exit 1
 fi
 rm -f "$hpc_job"_ended "$hpc_job"_stopped "$hpc_job"_run_*_taken
 echo "${SLURM_RESTART_COUNT:-0}" >"$hpc_job"_attempt || true
-refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; exit 1; }
+refuse() { trap - EXIT; echo "$1" | tee "$hpc_job"_ended >&2; leave 1; }
 on_error() { refuse "a setup command failed with exit code $1: $(sed -n "$2p" "$0")"; }
 trap 'at_end $?' EXIT
 trap 'trap - EXIT; exit 143' TERM
 # not in the files that they source
 test -z "${BASH_VERSION:-}" || trap 'code=$?; test -n "${BASH_SOURCE[1]:-}" || on_error $code $LINENO' ERR
+
+# One of the setup commands, which stands there as: trap -- '...' EXIT
+take_exit_trap() {
+    hpc_trap=$(trap -p EXIT 2>/dev/null) || true
+    case $hpc_trap in *'at_end $?'*) hpc_trap= ;; esac
+    trap 'at_end $?' EXIT
+}
+leave() {
+    hpc_code=$1
+    eval "set -- $hpc_trap"
+    eval "${3:-}"
+    exit "$hpc_code"
+}
 
 # After the runs. Those that were asked to stop have left a word in a file: their job is requeued, unless Slurm
 # does that itself, or does not want it any more.
@@ -22,7 +35,7 @@ at_end() {
     trap - EXIT
     set +eu
     newest=$(cat "$hpc_job"_attempt 2>/dev/null) # higher where Slurm lost this node and started the job elsewhere
-    test "$newest" != superseded && test "${newest:-0}" -le "${SLURM_RESTART_COUNT:-0}" || exit "$1"
+    test "$newest" != superseded && test "${newest:-0}" -le "${SLURM_RESTART_COUNT:-0}" || leave "$1"
     test -n "$hpc_begun" || refuse "the setup commands ended the job"
     tried= warned= stopped= refused=0
     case $1 in
@@ -30,12 +43,12 @@ at_end() {
     140) stopped=yes warned=yes ;;       # and of USR2
     esac
     if test -e "$hpc_job"_starting && test "$1" != 0 && test -z "$stopped"; then
-        why=$(grep -v '^srun: error: .*Exited with' "$hpc_job"_0_log.out | tail -n 1)
+        why=$(cat "$hpc_job"_0_log.* | grep -v '^srun: error: .*Exited with' | tail -n 1)
         refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
     fi
     rm -f "$hpc_job"_starting "$hpc_job"_run_*_taken
-    : >> "$hpc_job"_stopped || exit "$1" # a network file system shows what is in a file when it is opened
-    test -s "$hpc_job"_stopped || test -n "$stopped" || { rm -f "$hpc_job"_stopped; exit "$1"; }
+    : >> "$hpc_job"_stopped || leave "$1" # a network file system shows what is in a file when it is opened
+    test -s "$hpc_job"_stopped || test -n "$stopped" || { rm -f "$hpc_job"_stopped; leave "$1"; }
     test "$1" != 0 || stopped=yes
     ! grep -q -e warned -e timeout "$hpc_job"_stopped || warned=yes
     while :; do
@@ -43,16 +56,16 @@ at_end() {
         case $fate in
         RUNNING) test -n "$stopped" || test -z "$hpc_together" ||
             refuse "one of its ranks ended with exit code $1" ;;
-        "") test -n "$warned" || exit 75 ;; # Slurm ends the job, or requeues it
+        "") test -n "$warned" || leave 75 ;; # Slurm ends the job, or requeues it
         TIMEOUT) test -n "$warned" && test -z "$tried" || refuse TIMEOUT ;;
-        REQUEUED) exit 75 ;;
+        REQUEUED) leave 75 ;;
         *) refuse "$fate" ;;
         esac
         test -z "$fate" || test -z "$tried" || refused=$((refused + 1))
         test $refused -lt 2 || refuse "not requeued: $answer"
         test -n "$tried" || is_worth_it
         tried=yes
-        answer=$(timeout 60 scontrol requeue "$hpc_id" 2>&1) && exit 75
+        answer=$(timeout 60 scontrol requeue "$hpc_id" 2>&1) && leave 75
         echo "not requeued: $answer; trying again" >&2
         sleep 2
     done

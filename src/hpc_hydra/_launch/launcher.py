@@ -60,6 +60,7 @@ class Launcher(stock.BaseSubmititLauncher):
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
     _copy: Path | None = None  # of the source
+    _refused = False  # some runs, after others were submitted
     _sweep: dict[str, Any]  # as it was recorded before
 
     def launch(
@@ -76,6 +77,11 @@ class Launcher(stock.BaseSubmititLauncher):
         self.source = Source(self.task_function)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
+        if self.directory not in self.folder.parents:
+            raise LauncherError(
+                f"hydra.launcher.submitit_folder: {self.folder} is not below hydra.sweep.dir, {self.directory}; "
+                "with a folder of jobs in common, sweeps would take the results of one another for their own"
+            )
         refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
         runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
@@ -96,6 +102,8 @@ class Launcher(stock.BaseSubmititLauncher):
                 self._submit_what_is_left(runs)
             if not self.params["wait"]:
                 print(self._how_to_go_on(runs), file=sys.stderr)
+                if self._refused:
+                    sys.exit(1)
                 return [JobReturn(run.overrides, status=JobStatus.COMPLETED) for run in runs]
             return self._wait(runs)
         except KeyboardInterrupt:
@@ -428,8 +436,9 @@ class Launcher(stock.BaseSubmititLauncher):
         once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
         again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
+        go_on = "The jobs go on." if jobs else "It is not known whether there are jobs."
         return (
-            "\nThe jobs go on.\n"
+            f"\n{go_on}\n"
             f"    hpc status {name}  # how far they are\n"
             f"    hpc cancel {name}  # ends them, as does {self._CANCEL} {' '.join(jobs)}\n"
             f"    hpc retry {name}  # submits what did not complete\n"

@@ -85,7 +85,7 @@ class SlurmLauncher(Launcher):
         if re.search(r"[%\\]", folder):
             raise LauncherError(
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
-                "choose another directory with hydra.sweep.dir="
+                "choose another hydra.sweep.dir=, or leave hydra.launcher.submitit_folder as it is"
             )
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
         together = self.params["runs_per_job"] == 1
@@ -204,6 +204,7 @@ class SlurmLauncher(Launcher):
             self._note(jobs, job_id, work.shared, work.ranks, script)
 
     def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
+        self._refused = True
         submitted = sum(run.job_id is not None for run in runs)
         more = remedy(refusal, len(runs), self.params["qos"])
         reason = f"{refusal}\n{more}" if more else str(refusal)

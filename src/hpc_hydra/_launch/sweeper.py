@@ -13,7 +13,7 @@ from hydra.errors import CompactHydraException, HydraException
 
 from .._hydra import Composer
 from .._overrides import refuse_unknown
-from .._recording import LauncherError
+from .._recording import LauncherError, RunFailed
 
 NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
 
@@ -26,6 +26,8 @@ class QuickCheck:
 
     hydra_context: Any
     config: Any
+    overrides: Any
+    batch_index: int
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Raises:
@@ -60,7 +62,14 @@ class QuickCheck:
         except HydraException as error:
             if isinstance(error, CompactHydraException) and not isinstance(error, LauncherError):
                 raise  # which Hydra says in a few lines
-            sys.exit(str(error))
+            later = 0
+            if isinstance(error, RunFailed):
+                later = sum(map(len, self.overrides[self.batch_index :]))
+            sys.exit(
+                f"{error}\n{later} runs of later batches were not submitted."
+                if later
+                else str(error)
+            )
         except OSError as error:
             if error.errno not in NO_PLACE:
                 raise

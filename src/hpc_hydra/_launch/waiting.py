@@ -108,6 +108,8 @@ class Watch:
     def explained(self, run: Run, end: str) -> str:
         """Slurm's word for the ``end`` of a job, and the last one in its log."""
         path = self.folder / (run.log or "").rpartition("/")[2]
+        if end == squeue.GONE and not path.exists():
+            return squeue.NEVER_BEGUN
         text = path.read_text(errors="replace").strip() if path.is_file() else ""
         return f"{end}; its log ends with: {last_line(text)}" if text else end
 
@@ -140,7 +142,7 @@ class Queue:
         states = [answer.get(job_id) for answer in self._answers]
         if len(states) < 2 or not all(map(squeue.is_over, states)):
             return None
-        return states[-1] or states[0] or "no longer in Slurm's queue"
+        return states[-1] or states[0] or squeue.GONE
 
 
 class View:
