@@ -16,22 +16,21 @@ Traced = Callable[..., Sweep]
 GRACEFUL = signal.SIGTERM  # after which the controller has written down what it knows
 
 
-def end_of_sbatch(sweep: Sweep, folder: Path) -> Path:
-    """A file that is there when the sweep's first sbatch has ended."""
-    ended, sbatch = folder / "ended", folder / "bin" / "sbatch"
-    sbatch.parent.mkdir()
-    sbatch.write_text(
-        f'#!/bin/sh\nPATH="${{PATH#*:}}" sbatch "$@"\ncode=$?\n: >{ended}\nexit $code\n'
-    )
-    sbatch.chmod(0o755)
-    sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
+def end_of(command: str, sweep: Sweep, folder: Path) -> Path:
+    """A file that is there when the sweep's first call of one of Slurm's commands has ended."""
+    ended, script = folder / "ended", folder / "bin" / command
+    script.parent.mkdir()
+    call = f'PATH="${{PATH#*:}}" {command} "$@"'
+    script.write_text(f"#!/bin/sh\n{call}\ncode=$?\n: >{ended}\nexit $code\n")
+    script.chmod(0o755)
+    sweep.variables["PATH"] = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
     return ended
 
 
 def test_the_controller_restarts(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
     """While a sweep is submitted, while it runs, and while a run wants to be requeued."""
     sweep = traced("+setup=hpc_batch", "epochs=60", "seed=0,1", pace=1)
-    ended = end_of_sbatch(sweep, tmp_path)
+    ended = end_of("sbatch", sweep, tmp_path)
     cluster.kill("slurmctld", number=GRACEFUL)
 
     def bring_back() -> None:
@@ -62,8 +61,9 @@ def test_the_controller_restarts(traced: Traced, cluster: Cluster, tmp_path: Pat
 def test_the_controller_stands_still(traced: Traced, cluster: Cluster, tmp_path: Path) -> None:
     """It takes a job after sbatch has given up: to submit it again would make two of it."""
     sweep = traced("+setup=hpc_batch", "epochs=60", pace=0)
-    ended = end_of_sbatch(sweep, tmp_path)
+    ended = end_of("squeue", sweep, tmp_path)  # that asks whether Slurm took it
     controller = cluster.process("slurmctld")
+    cluster.configure(MessageTimeout=2)
     os.kill(controller, signal.SIGSTOP)
     process = sweep.start()
     try:
@@ -71,6 +71,7 @@ def test_the_controller_stands_still(traced: Traced, cluster: Cluster, tmp_path:
     finally:
         os.kill(controller, signal.SIGCONT)
     output = process.communicate(timeout=120)[0]
+    cluster.configure(MessageTimeout=10)
     assert process.returncode == 0, output
     queue = slurm(sweep.project, "squeue", "--noheader", "--states=all", "--format=%F %o")
     jobs = [line.split()[0] for line in queue.splitlines() if f" {sweep.directory}/" in line]
