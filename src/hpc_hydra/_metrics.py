@@ -149,13 +149,15 @@ def _is_number(value: Any) -> bool:
 
 def _strict(number: Any) -> Any:
     """JSON has no NaN and no Infinity: they are strings, as in protobuf's JSON."""
-    strange = isinstance(number, float) and not math.isfinite(number)
-    return json.dumps(float(number)) if strange else number
+    try:
+        return number if math.isfinite(number) else json.dumps(float(number))
+    except OverflowError:  # an integer that no float has room for
+        return "Infinity" if number > 0 else "-Infinity"
 
 
 def _loose(value: Any) -> Any:
     if _is_number(value):
-        return value if abs(value) < sys.float_info.max else math.copysign(math.inf, value)
+        return value if abs(value) < sys.float_info.max else math.inf if value > 0 else -math.inf
     if value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     raise ValueError(f"no number: {value!r}")

@@ -31,7 +31,8 @@ NAME = re.compile(r"checkpoint_(\d+)-([0-9a-f]{8})\.ckpt")
 def save(
     directory: Path, step: int, state: Any, dump: Callable[[Any, BinaryIO], object] = pickle.dump
 ) -> None:
-    """Save ``state``, as it is after ``step`` steps, beside the checkpoint before; older ones go.
+    """Save ``state``, as it is after ``step`` steps, beside the checkpoint before; older ones go, and so do those
+    of later steps, which were damaged if the run goes on from before them.
 
     The file's name has its checksum (CRC-32), as the names of PyTorch Hub's files have theirs.
 
@@ -55,9 +56,12 @@ def save(
             draft.unlink()
             raise
     attempt.hold()
-    draft.replace(directory / f"checkpoint_{step}-{checksum}.ckpt")
-    for path in [*_paths(directory)[:-KEPT], *directory.glob(".*checkpoint_*")]:
-        path.unlink(missing_ok=True)  # the others are what a killed process left
+    saved = draft.replace(directory / f"checkpoint_{step}-{checksum}.ckpt")
+    paths = _paths(directory)
+    kept = [saved, *[path for path in paths if _step(path) < step][1 - KEPT :]]
+    for path in [*paths, *directory.glob(".*checkpoint_*")]:  # the latter a killed process left
+        if path not in kept:
+            path.unlink(missing_ok=True)
 
 
 def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> Any:

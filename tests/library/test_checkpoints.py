@@ -38,6 +38,19 @@ def test_a_damaged_one_is_passed_over(
     assert f"{newest} is damaged" in caplog.text
 
 
+def test_a_run_that_begins_anew_outlives_damaged_ones_of_later_steps(tmp_path: Path) -> None:
+    """Those would count as the last two, and each that is saved would go at once."""
+    for step in (50, 60):
+        checkpoints.save(tmp_path, step, step)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"torn")
+    assert checkpoints.newest(tmp_path) is None
+    for step in (1, 2, 3):
+        checkpoints.save(tmp_path, step, step)
+        assert checkpoints.newest(tmp_path) == step
+    assert names(tmp_path) == ["checkpoint_2", "checkpoint_3"]
+
+
 def test_a_state_that_the_code_no_longer_knows_is_no_damage(tmp_path: Path) -> None:
     """To start over then would destroy the work."""
 
