@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -75,27 +75,61 @@ class DamagedRecord(ValueError):
     """The record of a sweep cannot be read; the message names the file."""
 
 
+# What whoever reads a record counts on: what each sweep has, of what type it is, and what the rows in it have.
+OF_SWEEP = ("cluster", "start", "overrides", "submissions", "runs")
+KINDS: dict[str, Any] = {
+    "state": str, "command": str, "start": str, "end": (str, type(None)), "job_id": (str, type(None)),
+    "cluster": str, "asked": dict, "wall_s": (int, float),
+    "overrides": list, "attempts": list, "before": list, "submissions": list, "runs": list,
+}  # fmt: skip
+PARTS: dict[str, Sequence[str]] = {
+    "attempts": (), "before": (), "submissions": ["submission"], "runs": ["number", "overrides", "job_id"],
+}  # fmt: skip
+
+
+def _checked(record: Any, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """``record``, which has all that is ``needed``, and nothing of another type.
+
+    Raises:
+        ValueError: it is none such.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"no record, but {str(record)[:20]}")
+    if missing := [name for name in needed if name not in record]:
+        raise ValueError(f"no {missing[0]} in {str(record)[:20]}")
+    for name, value in record.items():
+        if not isinstance(value, KINDS.get(name, object)):
+            raise ValueError(f"its {name} is {str(value)[:20]}")
+        if name in PARTS:
+            for each in value:
+                _checked(each, PARTS[name])
+    for date in filter(None, (record.get("start"), record.get("end"))):
+        datetime.fromisoformat(date)
+    return record
+
+
 def read(path: Path) -> dict[str, Any]:
     """The record at ``path``; empty if there is none, or the machine died when it was made.
 
     Raises:
-        DamagedRecord: it is a sweep's, and is damaged. A run's is taken for none then.
+        DamagedRecord: it is a sweep's, and is damaged, or of another format. A run's is taken for none then.
     """
+    of_sweep = path.name == SWEEP
     try:
-        text = path.read_text(errors="replace").strip("\0")
-        record = json.loads(text) if text else {}
-        if not isinstance(record, dict):
-            raise ValueError(f"no record, but {text[:20]}")
+        text = path.read_text(encoding="utf-8", errors="replace").strip("\0")
+        record = json.loads(text) if text or of_sweep else {}
+        if not isinstance(record, dict) or record.get("format", FORMAT) == FORMAT:
+            return _checked(record, OF_SWEEP * of_sweep)
+        known = f"whose format hpc-hydra {library_version()} does not know"
+        why, remedy = f"of hpc-hydra {record.get('library')}, {known}", "Install that one."
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        if path.name == SWEEP:
-            raise DamagedRecord(
-                f"{path} is damaged: {error}. Put a copy back, or move it away."
-            ) from error
-        _warn(f"{path} is damaged, and taken for none: {error}")
-        return {}
-    return record
+        why, remedy = f"damaged: {error}", "Put a copy back, or move it away."
+    if of_sweep:
+        raise DamagedRecord(f"{path} is {why}. {remedy}")
+    _warn(f"{path} is {why}; it is taken for none")
+    return {}
 
 
 @cache
@@ -194,14 +228,17 @@ def note_jobs(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
 def read_sweep(directory: Path) -> dict[str, Any]:
     """The `sweep.json` of ``directory``, and what was submitted since it was written; empty if there is none."""
     try:
-        lines = (directory / SUBMITTED).read_text().splitlines(keepends=True)
+        lines = (directory / SUBMITTED).read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         lines = []
     sweep = read(directory / SWEEP)
-    # Of a line that was not written to its end the launcher still knows the job, by its script.
-    noted = [row for line in lines if line.endswith("\n") for row in json.loads(line)]
+    try:
+        # Of a line that was not written to its end the launcher still knows the job, by its script.
+        noted = [_checked({"runs": json.loads(line)}) for line in lines if line.endswith(b"\n")]
+    except ValueError as error:
+        raise DamagedRecord(f"{directory / SUBMITTED} is damaged: {error}. Move it away.") from error  # fmt: skip
     if sweep and noted:
-        sweep["runs"] = _replaced(sweep["runs"], noted)
+        sweep["runs"] = _replaced(sweep["runs"], (row for each in noted for row in each["runs"]))
     return sweep
 
 
@@ -223,19 +260,20 @@ def index() -> Path:
 def _remember(directory: Path) -> None:
     with suppress(OSError, RuntimeError):  # a home that is missing or full
         index().parent.mkdir(parents=True, exist_ok=True)
-        with index().open("a") as file:
-            file.write(f"{directory}\n")
+        with index().open("ab") as file:
+            file.write(os.fsencode(directory) + b"\n")
+
+
+def remembered() -> list[str]:
+    """The directories of the user's sweeps, the newest first, also those that are gone."""
+    with suppress(OSError, RuntimeError):
+        return list(dict.fromkeys(map(os.fsdecode, reversed(index().read_bytes().splitlines()))))
+    return []
 
 
 def known_sweeps() -> Iterator[Path]:
     """The user's that are still there, the newest first."""
-    try:
-        lines = index().read_text(errors="surrogateescape").splitlines()
-    except (OSError, RuntimeError):
-        return
-    for directory in dict.fromkeys(map(Path, reversed(lines))):
-        if (directory / SWEEP).exists():
-            yield directory
+    return (path for path in map(Path, remembered()) if (path / SWEEP).exists())
 
 
 def newest_sweep() -> Path | None:
@@ -370,14 +408,16 @@ class _Ends:
         name = f"{run['log'].rpartition('/')[0]}/{run['job_id']}_ended"
         if name not in self._known:
             try:
-                self._known[name] = (self._directory / name).read_text().strip()
+                self._known[name] = (self._directory / name).read_text(errors="replace").strip()
             except OSError:
                 self._known[name] = ""
         return self._known[name]
 
 
 def states(
-    directory: Path, queue: Mapping[str, squeue.Job] | None = None, only: str | None = None
+    directory: Path,
+    jobs: Callable[[int], Mapping[str, squeue.Job] | None] | None = None,
+    only: str | None = None,
 ) -> list[dict[str, Any]]:
     """What is known of each run of the sweep in ``directory``, or ``only`` of the one with this number.
 
@@ -386,18 +426,20 @@ def states(
     Slurm does not know that it was cancelled. What waits has `reason` and `expected`, if Slurm says so.
 
     Args:
-        queue: Slurm's, of this user; it is asked for if it is not given and some runs are not over.
+        jobs: asks Slurm for a user's jobs, if some runs are not over; by default `squeue.jobs`. Who asks about
+            several sweeps has it remember the answers, also that there is none.
     """
     sweep = read_sweep(directory)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
-        found = [{"number": path.parent.name, **read(path)} for path in paths if path.exists()]
+        default = {"state": "UNKNOWN"}
+        found = [{"number": path.parent.name, **default, **read(path)} for path in paths if path.exists()]  # fmt: skip
         return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:
         if only not in (None, str(run["number"])):
             continue
-        state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED"}
+        state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED", "log": None}
         name = str(run["number"])
         record = read(directory / name / RUN) if name in begun else {}
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
@@ -417,8 +459,7 @@ def states(
                 run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
-        if queue is None or foreign_owner(owner):
-            queue = squeue.jobs(owner.st_uid)
+        queue = (jobs or squeue.jobs)(owner.st_uid)
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:

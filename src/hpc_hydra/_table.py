@@ -80,7 +80,8 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         shown = Table(box=box.SIMPLE_HEAD)
         kept = [column for column in range(len(names)) if any(row[column].plain for row in cells)]
         for column in kept:
-            shown.add_column(names[column])
+            # What is cut off may be all that differs.
+            shown.add_column(names[column], no_wrap=names[column] in ("run", "state"), overflow="fold")  # fmt: skip
         for row in cells:
             shown.add_row(*(row[column] for column in kept))
         parts.append(shown)

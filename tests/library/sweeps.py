@@ -42,7 +42,8 @@ def made(
             (directory / str(run["log"])).write_text(f"Traceback\n{result!r}\n")
         ended = {
             "state": "FAILED" if failed else "COMPLETED", "restarts": 0,
-            "start": "2026-01-31T10:00:00+00:00", "end": f"2026-01-31T10:00:{10 + number}+00:00",
+            "start": "2026-01-31T10:00:00+00:00",
+            "end": f"2026-01-31T10:{(10 + number) // 60:02}:{(10 + number) % 60:02}+00:00",
             "result": None if failed else result,
             "error": f"Traceback\n{result!r}" if failed else None,
         }  # fmt: skip

@@ -5,7 +5,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from .hpc_command import hpc
+from .sweeps import made
 from .using import ONE_PROCESS, App, record, until
 
 OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic")
@@ -96,6 +99,10 @@ def test_one_run_here_with_the_source_it_had(zen_app: App) -> None:
     assert (again["state"], again["overrides"]) == ("FAILED", ["lr=-1", "model=logistic"])
     assert record(zen_app.sweep / "1") == before
     assert hpc("rerun", "1").stdout.strip().endswith("rerun/1_2")
+    shutil.rmtree(zen_app.sweep / "source")  # as hpc clean does
+    without = hpc("rerun", "1")
+    assert "There is no copy of the source" in without.stderr
+    assert without.stdout.startswith(f"cd {zen_app.folder} && ")
 
 
 def test_a_script_with_config_files(yaml_app: App) -> None:
@@ -161,3 +168,14 @@ def test_a_sweep_is_cancelled(zen_app: App) -> None:
     assert zen_app.ended(sweeping).returncode == 1
     states = [record(zen_app.sweep / number)["state"] for number in "01"]
     assert states == ["CANCELLED", "CANCELLED"]
+
+
+def test_nothing_is_added_to_a_sweep_of_somebody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
+    monkeypatch.setattr("os.geteuid", lambda: 2**31 - 3)
+    for words in (("retry", sweep, "--yes"), ("rerun", sweep / "0", "--here")):
+        refused = hpc(*words)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith(f"{sweep} belongs to ")

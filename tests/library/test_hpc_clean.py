@@ -8,6 +8,7 @@ import pytest
 from hpc_hydra import _records as records
 
 from .hpc_command import hpc
+from .sweeps import made
 from .using import ONE_PROCESS, App, record
 
 OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3")
@@ -53,3 +54,18 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert record(zen_app.sweep / "0")["state"] == "COMPLETED"
     assert (zen_app.sweep / "source").exists() and (waiting / records.SWEEP).exists()
     assert hpc("clean", "--older-than=0", PATH="/nowhere").stdout == "Nothing to clean.\n"
+
+
+@pytest.mark.parametrize("kept", ["earlier/0", "rerun/0_2", "0"])
+def test_a_sweep_in_which_something_once_completed_has_not_failed(
+    kept: str, tmp_path: Path
+) -> None:
+    """Before `hpc retry` did it again, or let it go on."""
+    sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
+    words = ("clean", sweep, "--only", "failed", "--older-than", "0", "--json")
+    assert len(json.loads(hpc(*words).stdout)) == 1
+    completed = {"state": "COMPLETED", "result": 0.9}
+    (sweep / kept).mkdir(parents=True, exist_ok=True)
+    now = {**record(sweep / "0"), "before": [completed]} if kept == "0" else completed
+    records.write(sweep / kept / records.RUN, now)
+    assert json.loads(hpc(*words).stdout) == []

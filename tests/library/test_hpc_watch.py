@@ -1,5 +1,6 @@
 """`hpc ls`, `status`, `logs` and `show`, on the records of a sweep in which a run fails."""
 
+import io
 import json
 import math
 import os
@@ -13,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from hpc_hydra import _records as records
+from hpc_hydra import _squeue as squeue
 
+from . import hpc_command
 from .conftest import copied
 from .hpc_command import hpc
 from .sweeps import made
@@ -72,6 +75,46 @@ def test_the_range_of_results_is_listed(tmp_path: Path, monkeypatch: pytest.Monk
     assert " 0.5 to 0.75 " in one and " acc 0.25 to 0.5, loss 2 " in two
     told = json.loads(hpc("ls", "--json").stdout)
     assert told[0]["results"] == {"result.acc": [0.25, 0.5], "result.loss": [2, 2]}
+    for words in (("show", "2"), ("status",)):
+        assert '"result": "NaN"' in hpc(*words, "--json").stdout  # JSON knows no other
+
+
+def test_slurm_is_asked_once_and_only_for_what_is_not_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not answer takes half a minute each time."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    asked: list[int] = []
+    monkeypatch.setattr(squeue, "jobs", asked.append)
+    for name in "abc":
+        sweep = made(tmp_path / name, ["lr=1"], [0.5])
+        run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
+        records.record_sweep(sweep, "slurm", [], [run])
+        assert (hpc("ls").returncode, asked) == (0, [])
+        (sweep / "0" / "run.json").unlink()
+        for words in (
+            ["ls"],
+            ["clean"],
+            ["results", *(tmp_path / each for each in "abc" if each <= name)],
+        ):
+            assert (hpc(*words).returncode, len(asked)) == (0, 1)
+            asked.clear()
+        records.write(sweep / "0" / "run.json", {"state": "COMPLETED"})
+
+
+def test_a_narrow_terminal_cuts_nothing_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("TERM", "dumb")  # which has 80 columns
+    names = [f"{'long_' * 12}{end}" for end in ("one", "two")]
+    for name in names:
+        made(tmp_path / name, [f"{'model.' * 10}lr={lr}" for lr in (0.25, 0.125)], [1, 2])
+    terminal = type("Terminal", (io.StringIO,), {"isatty": lambda _: True})
+    monkeypatch.setattr(hpc_command, "Output", terminal)
+    assert [line.strip() for line in hpc().stdout.splitlines() if "long_" in line] == names[::-1]
+    told = re.sub(r"\s", "", hpc("status", names[0]).stdout)
+    assert "lr=0.25" in told and "lr=0.125" in told and told.count("COMPLETED") == 2
 
 
 def test_a_sweep_is_named_by_a_part_of_its_directory(app: App) -> None:
@@ -130,6 +173,17 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     assert missing.returncode == 2 and "has no run 3, but 0 to 2" in missing.stderr
 
 
+def test_what_went_to_stderr_is_in_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With stderr_to_stdout=false."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep = made(tmp_path / "sweep", ["lr=1"], [0.5])
+    (sweep / "jobs" / "7_0.out").write_text("hpc-hydra: run 0 begins here\nof out\n")
+    (sweep / "jobs" / "7_0.err").write_text("of err\n")
+    assert hpc("logs", sweep, "0").stdout.splitlines()[1:] == ["of out", "of err"]
+
+
 def test_all_that_is_known_of_a_run(app: App) -> None:
     output = hpc("show", app.sweep, "2").stdout
     for text in (
@@ -181,19 +235,44 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         made(tmp_path / name, ["lr=1", "lr=2"], [0.5, [0.5, "\x1b[31mred"]])
         for name in ("good", "bad")
     )
-    for text in ("null", '{"state": "COMPL', "\udcff"):
+    wrong: list[tuple[str, object]] = [
+        ("overrides", None), ("attempts", None), ("attempts", [{"start": "?"}]), ("asked", None),
+        ("state", 5), ("end", "now"),
+    ]  # fmt: skip
+    odd = [
+        json.dumps({**json.loads((good / "1" / "run.json").read_text()), name: value})
+        for name, value in wrong
+    ]
+    for text in ("null", '{"state": "COMPL', "\udcff", *odd):
         (good / "0" / "run.json").write_text(text, errors="surrogateescape")
         shown = hpc("status", good)
         assert f"{good}/0/run.json is damaged" in shown.stderr
         assert "2 runs: 1 lost, 1 completed" in shown.stdout
     assert "\x1b" not in shown.stdout + hpc("results", good).stdout
     assert "0.5" in hpc("show", good, "1").stdout
-    (bad / "sweep.json").write_text('{"runs": [')
     with records.index().open("ab") as file:
         file.write(b"\xff\xfe\n")
-    assert f"{bad}/sweep.json is damaged" in hpc("status", bad).stderr
-    assert "good" in (listed := hpc("ls")).stdout
-    assert f"{bad}/sweep.json is damaged" in listed.stderr
+    whole = (bad / "sweep.json").read_text()
+    no_runs, no_cluster = {**json.loads(whole), "runs": None}, json.loads(whole)
+    del no_cluster["cluster"]
+    for text in ('{"runs": [', "", "{}", json.dumps(no_runs), json.dumps(no_cluster)):
+        (bad / "sweep.json").write_text(text)
+        assert f"{bad}/sweep.json is damaged" in hpc("status", bad).stderr
+        assert "good" in (listed := hpc("ls")).stdout
+        assert f"{bad}/sweep.json is damaged" in listed.stderr
+    (bad / "sweep.json").write_text(whole.replace('"format": 1', '"format": 2'))
+    assert (
+        f"{bad}/sweep.json is of hpc-hydra {records.library_version()}, whose" in hpc("ls").stderr
+    )
+    (bad / "sweep.json").write_text(whole)
+    no_log = whole.replace('"log": "jobs/7_0.out", ', "").replace(
+        '"log": "jobs/7_1.out"', '"log": null'
+    )
+    (bad / "sweep.json").write_text(no_log)
+    assert hpc("ls").stderr == ""
+    for text in ("[{", "null", "[5]", '[{"number": 1}]'):
+        (bad / "submitted.jsonl").write_text(f"{text}\n")
+        assert f"{bad}/submitted.jsonl is damaged" in hpc("ls").stderr
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:
@@ -209,3 +288,22 @@ def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:
         )
         assert ended.stderr == ""
     os.close(write)
+
+
+def test_output_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there is none, no room, or no such character in the locale; the report has some, too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep = made(tmp_path / "é", ["lr=1"], [0.5])
+    page = tmp_path / "page.html"
+    command = f"{sys.executable} -m hpc_hydra"
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for words, code, said in (
+        (f"report {sweep} -o {page} >&-", 0, ""),
+        (f"show {sweep} 0 >/dev/full", 1, "[Errno 28] No space left on device\n"),
+        (f"show {sweep} 0", 0, ""),
+    ):
+        ended = subprocess.run(
+            f"{command} {words}", shell=True, env=plain, capture_output=True, text=True
+        )
+        assert (ended.returncode, ended.stderr) == (code, said)
+    assert r"\udcc3\udca9" in ended.stdout and "▲" in page.read_text(encoding="utf-8")

@@ -35,7 +35,10 @@ def test_memory_of_all_processes_of_a_run_and_its_gpus(
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    known = {"job_id": "7_0", "attempts": [{"start": "earlier"}, {"max_rss_mib": 110}]}
+    known = {
+        "job_id": "7_0",
+        "attempts": [{"start": "2026-01-31T10:00:00+00:00"}, {"max_rss_mib": 110}],
+    }
     records.write(tmp_path / records.RUN, known)
     watch = Watch()
     family = subprocess.Popen([sys.executable, "-c", FAMILY])
@@ -45,7 +48,7 @@ def test_memory_of_all_processes_of_a_run_and_its_gpus(
     assert record(tmp_path)["attempts"] == known["attempts"]
     watch.record(tmp_path, "7_0")
     earlier, last = record(tmp_path)["attempts"]
-    assert earlier == {"start": "earlier"}
+    assert [earlier] == known["attempts"][:1]
     assert 190 < last.pop("memory_mib") < 500
     gpu = {"gpu": "NVIDIA A100-SXM4-80GB", "gpu_memory_mib": 3000, "gpu_percent": 40}
     assert last == {"max_rss_mib": 110, **gpu}

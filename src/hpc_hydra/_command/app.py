@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -60,6 +61,10 @@ app.command(epilog=REPORT)(report)
 
 def main() -> None:
     """Entry point of ``hpc`` and of ``python -m hpc_hydra``."""
+    if sys.stdout is None:  # `hpc show 0 >&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what the locale lacks
     try:
         try:
             app(prog_name="hpc")
@@ -67,6 +72,7 @@ def main() -> None:
             sys.stdout.flush()
     except DamagedRecord as error:
         sys.exit(str(error))
-    except BrokenPipeError:  # as in `hpc show 0 | head -1`: Python itself would complain as it ends
+    except OSError as error:
+        # As in `hpc show 0 | head -1`, or on a full disk: Python itself would complain as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(1 if isinstance(error, BrokenPipeError) else str(error))

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from .. import _records as records
+from .. import _squeue as squeue
 from .._files import foreign_owner
 from ..checkpoints import NAME
 from . import completion
@@ -35,7 +37,7 @@ class What(str, Enum):
 SAYS = {
     What.checkpoints: "checkpoints of completed runs (more epochs would begin anew)",
     What.sources: "copies of the source, of sweeps whose runs are all complete",
-    What.failed: "sweeps of which no run completed, with all that is in them",
+    What.failed: "sweeps of which no run ever completed, with all that is in them",
 }
 
 
@@ -68,9 +70,10 @@ def clean(
     """
     before = datetime.now().astimezone() - timedelta(days=older_than)
     found: dict[What, list[tuple[Path, list[Path], int]]] = {kind: [] for kind in what or What}
-    for sweep in _meant(sweeps or []):
+    jobs = cache(squeue.jobs)
+    for sweep in dict.fromkeys(_meant(sweeps or [])):
         try:
-            runs = records.states(sweep)
+            runs = records.states(sweep, jobs)
         except records.DamagedRecord as error:
             print(error, file=sys.stderr)
             continue
@@ -138,10 +141,19 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
         ]  # fmt: skip
     if kind is What.sources:
         return sources if all(completed) else []
-    if any(completed):
+    if any(completed) or _ever_completed(sweep):
         return []
     there = [*folders, *sources, *(sweep / name for name in OWN)]
     return [path for path in there if path.exists()]
+
+
+def _ever_completed(sweep: Path) -> bool:
+    """Whether a run of it did before it was done again, or went on with other values, or did in a rerun."""
+    for folder in ("*", "earlier/*", "rerun/*"):
+        for record in map(records.read, sweep.glob(f"{folder}/{records.RUN}")):
+            if "COMPLETED" in [each.get("state") for each in (record, *record.get("before", ()))]:
+                return True
+    return False
 
 
 def _size(path: Path) -> int:

@@ -40,7 +40,7 @@ def _quietly(find: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
 @_quietly
 def sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
     """Of the directory of each as much of its end as no other has."""
-    paths = dict.fromkeys(reversed(records.index().read_text().splitlines()))
+    paths = records.remembered()
     parts = [path.split("/") for path in paths]
     ends = [["/".join(each[at:]) for at in reversed(range(len(each)))] for each in parts]
     times = Counter(end for of_path in ends for end in of_path)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,16 +48,18 @@ def logs(
         fail(f"run {run['number']} has no log yet: it is {run['state'].lower()}{waits}{error}.", 1)
     alone = f"_run_{run['number']}_" not in path.name
     if not alone:
-        for of_rank in sorted(path.parent.glob(f"{run['job_id']}_*_log.out")):
+        for of_rank in sorted(path.parent.glob(f"{run['job_id']}_*_log.*")):
             if "_run_" in of_rank.name:
                 continue
-            for line in of_rank.read_text(errors="replace").splitlines():
+            for line in of_rank.read_text(encoding="utf-8", errors="replace").splitlines():
                 about = OF_RUN.match(line)
                 if not about or int(about[1]) == run["number"]:  # the others have logs of their own
                     _print(line, of_job=True)
     try:
         own = not alone
-        for line in _lines(path, directory, run, follow):
+        # With stderr_to_stdout=false the other file, when the run is over.
+        err = _lines(path.with_suffix(".err"), directory, run, follow=False)
+        for line in chain(_lines(path, directory, run, follow), err):
             own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
             _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
     except KeyboardInterrupt:

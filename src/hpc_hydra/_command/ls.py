@@ -6,8 +6,8 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +27,7 @@ def ls(
         Path | None,
         typer.Argument(help="Sweeps below it, at any depth; by default yours, wherever they are."),
     ] = None,
-    rows: Annotated[int, typer.Option(help="At most, the newest.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="At most, the newest.")] = 20,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Your sweeps, of all repositories, the newest first.
@@ -43,17 +43,13 @@ def ls(
         sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
     else:
         fail(f"{directory} is no directory.")
-    queue: Mapping[str, squeue.Job] | None = None
-    found = []
+    found, jobs = [], cache(squeue.jobs)
     for sweep in sweeps[:rows]:
         try:
-            record = records.read(sweep / records.SWEEP)
+            record, runs = records.read(sweep / records.SWEEP), records.states(sweep, jobs)
         except records.DamagedRecord as error:
             print(error, file=sys.stderr)
             continue
-        if queue is None and record["cluster"] == "slurm":
-            queue = squeue.jobs()
-        runs = records.states(sweep, queue)
         found.append(_summary(sweep, record, runs))
     if json:
         as_json(found)
@@ -111,19 +107,22 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
 
     table = Table("start", "app", "overrides", "runs", "results", "directory", box=box.SIMPLE_HEAD)
     table.columns[-1].no_wrap = True  # to be copied
+    table.columns[2].overflow = "fold"
     where, directories = console(), [sweep["directory"] for sweep in sweeps]
     # A terminal has no room for what all have in common.
     names = names_of(directories) if where.is_terminal else {each: each for each in directories}
+    narrow = 2 * max(map(len, names.values())) > where.width
     for sweep in sweeps:
         results = ", ".join(
             " ".join([*name.split(".")[1:], " to ".join(dict.fromkeys(map(short, ends)))])
             for name, ends in islice(sweep["results"].items(), 2)
         )  # fmt: skip
-        start = datetime.fromisoformat(sweep["start"])
-        table.add_row(
-            f"{start:%b %d %H:%M}", *map(Text, (sweep["app"], sweep["overrides"], sweep["states"],
-                                                results, names[sweep["directory"]])),
-        )  # fmt: skip
-    where.print(table)
+        start = f"{datetime.fromisoformat(sweep['start']):%b %d %H:%M}"
+        app, overrides, name = sweep["app"], sweep["overrides"], names[sweep["directory"]]
+        if narrow:
+            print("  ".join(filter(None, (start, app, sweep["states"], results))), overrides, name, sep="\n    ")  # fmt: skip
+        table.add_row(*map(Text, (start, app, overrides, sweep["states"], results, name)))
+    if not narrow:
+        where.print(table)
     if above := directories[0].removesuffix(names[directories[0]]):
         print(f"directories in {above}")

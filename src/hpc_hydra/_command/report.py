@@ -29,7 +29,7 @@ def report(
     from .._report import report as page
 
     try:
-        write_atomically(output, page(runs, diff))
+        write_atomically(output, page(runs, diff).encode(errors="backslashreplace"))
     except ImportError as error:
         fail(str(error), 1)
     except OSError as error:

@@ -11,7 +11,7 @@ import typer
 
 from .. import _records as records
 from .recorded import Command, directory_override, place_of_app
-from .sweeps import RUN, fail, run_named
+from .sweeps import RUN, fail, refuse_foreign, run_named
 
 # What of Hydra's own a run depends on, not only its sweep.
 OF_THE_CONFIG = ("hydra.job.", "hydra.searchpath=")
@@ -32,6 +32,8 @@ def rerun(
     hpc rerun fig1 3 --here      executes it
     """
     directory, run = run_named(words)
+    if here:
+        refuse_foreign(directory)
     submissions = records.read(directory / records.SWEEP).get("submissions", [])
     numbered = {each["submission"]: each for each in submissions}
     submission = numbered.get(run.get("submission"))
@@ -57,12 +59,13 @@ def rerun(
 
 def _with_source(command: Command, directory: Path, submission: dict[str, Any]) -> None:
     """Let it find the copy of the source, which looks like the repository."""
-    if not submission.get("source"):
+    source = submission.get("source")
+    if not source or not (directory / source).is_dir():
         commit = submission.get("git_commit")
         known = f"; it was commit {commit}" if commit else ""
         print(f"There is no copy of the source, so it is that of now{known}.", file=sys.stderr)
         return
-    copy, top = directory / submission["source"], Path(submission["source_of"])
+    copy, top = directory / source, Path(submission["source_of"])
     command.variables["PYTHONPATH"] = os.path.normpath(copy / submission["source_root"])
     if command.cwd.is_relative_to(top):
         command.cwd = copy / command.cwd.relative_to(top)

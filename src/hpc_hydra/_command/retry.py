@@ -11,7 +11,7 @@ from .. import _records as records
 from .._table import counts
 from . import completion
 from .recorded import Command, directory_override
-from .sweeps import RUNS, YES, agreed, fail, listed, named, run_of
+from .sweeps import RUNS, YES, agreed, fail, listed, named, refuse_foreign, run_of
 
 
 def retry(
@@ -46,6 +46,7 @@ def retry(
     overrides = words[named_first:]
     if wrong := [word for word in overrides if "=" not in word]:
         fail(f"{wrong[0]}: neither the sweep, which comes first, nor an override, NAME=VALUE.")
+    refuse_foreign(directory)
     command = Command.of(directory)
     changed = [records.key_of(each) for each in overrides if not records.hydras_own(each)]
     if changed and run:

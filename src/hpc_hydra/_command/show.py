@@ -53,7 +53,7 @@ def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
         "versions": submission.get("versions"),
         "source": run.get("source") and str(directory / run["source"]),
         "git_diff": run.get("git_diff") and str(directory / run["git_diff"]),
-        "config": config.read_text() if config.exists() else None,
+        "config": config.read_text(encoding="utf-8", errors="replace") if config.exists() else None,
     }
 
 

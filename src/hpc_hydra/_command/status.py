@@ -19,7 +19,7 @@ def status(
     sweep: Annotated[str | None, SWEEP] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until all are over.")] = False,
     rows: Annotated[
-        int, typer.Option(help="At most; of more runs, completed ones are left out.")
+        int, typer.Option(min=0, help="At most; of more runs, completed ones are left out.")
     ] = 100,
     json: Annotated[bool, JSON] = False,
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from .. import _records as records
+from .._files import foreign_owner
 from . import completion
 
 SWEEP = typer.Argument(
@@ -96,6 +99,12 @@ def run_of(directory: Path, number: str) -> dict[str, Any]:
     fail(f"{directory} has no run {number}, but {known}.")
 
 
+def refuse_foreign(directory: Path) -> None:
+    """End the command if ``directory`` is somebody else's."""
+    if owner := foreign_owner(directory.stat()):
+        fail(f"{directory} belongs to {owner}, who alone can add to it.", 1)
+
+
 def listed(numbers: Sequence[int]) -> str:
     """Runs in a sentence."""
     if len(numbers) > 10:
@@ -105,9 +114,16 @@ def listed(numbers: Sequence[int]) -> str:
 
 def as_json(data: Any) -> None:
     """Print ``data`` for programs."""
-    import json
+    print(json.dumps(_strict(data), indent=1, default=str))
 
-    print(json.dumps(data, indent=1, default=str))
+
+def _strict(data: Any) -> Any:
+    """JSON has no NaN: it is text here, as in `metrics.jsonl`."""
+    if isinstance(data, dict):
+        return {name: _strict(each) for name, each in data.items()}
+    if isinstance(data, list):
+        return [_strict(each) for each in data]
+    return json.dumps(data) if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def agreed(question: str, yes: bool) -> None:

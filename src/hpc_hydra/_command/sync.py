@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from configparser import ConfigParser
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
+from .. import _squeue as squeue
 from . import completion
 from .sweeps import fail, named
 
@@ -46,9 +48,9 @@ def sync(
     """
     if find_spec("wandb") is None:
         fail("W&B is not installed here: pip install 'hpc-hydra[wandb]'", 1)
-    todo, skipped = [], 0
+    todo, skipped, jobs = [], 0, cache(squeue.jobs)
     for sweep in [*map(named, sweeps or [])] or [named(None)]:
-        for run in records.states(sweep):
+        for run in records.states(sweep, jobs):
             folder = records.folder_of(sweep, run["number"])
             segments = [*folder.glob("wandb/offline-run-*")]
             if all(map(_is_sent, segments)) and (segments or not (folder / SET_ASIDE).exists()):
