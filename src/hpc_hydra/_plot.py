@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ._metrics import read_metrics
 from ._records import ENDED_EARLY
-from ._results import Run, Table, Value, is_number, mean_and_spread, shown, table_of
+from ._results import Run, Table, Value, cut, is_number, mean_and_spread, shown, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 DASHES = ("-", "--", ":", "-.")
 MANY = 12  # labels of a legend
+LABEL, TICK = 30, 20  # characters of one, and of one below the x axis
+ROOM, MOST_TICKS = 60, 30  # characters side by side there, and labels that are turned
 FEW = 8
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
 
@@ -41,6 +44,8 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
         known = f"--metric is one of {', '.join(names)}" if names else "these runs have no metrics"
+        if left_out := len(runs) - len(whole):
+            known += f"; {left_out} that ended before their time are left out"
         raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
     each_alone = not by and len(whole) > FEW
     if not by and not each_alone:
@@ -54,11 +59,10 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
                 curves.setdefault(group, {}).setdefault(step, []).append(values[metric])
     figure, axes = _figure()
     if each_alone:
-        _lines(axes, [sorted((step, value) for step, (value,) in curve.items()) for curve in curves.values()])  # fmt: skip
+        _lines(axes, [sorted((step, value) for step, (value,) in curve.items() if isfinite(value)) for curve in curves.values()])  # fmt: skip
     style_of, handles = _styles(list(curves)), {}
     for group in [] if each_alone else sorted(curves, key=_order):
-        steps = sorted(curves[group])
-        spread = [mean_and_spread(curves[group][step]) for step in steps]
+        steps, spread = _finite_means(sorted(curves[group].items()))
         means = [mean for mean, _ in spread]
         style = style_of(group)
         marker = "." if len(steps) < 3 else ""
@@ -107,12 +111,12 @@ def against(
     for number, group in enumerate(sorted(points, key=_order)):
         found = sorted(points[group].items(), key=lambda each: _order(each[:1]))
         aside = 0.6 * ((number + 0.5) / len(points) - 0.5) if side_by_side else 0
-        places = [place(value) + aside for value, _ in found]
-        means = [mean_and_spread(numbers) for _, numbers in found]
         style = style_of(group)
-        for where, (_, numbers) in zip(places, found, strict=True):
+        for value, numbers in found:
             dots = {"alpha": 0.3, "markersize": 5, "color": style["color"]}
-            axes.plot([where] * len(numbers), numbers, ".", **dots)
+            axes.plot([place(value) + aside] * len(numbers), numbers, ".", **dots)
+        values_of_group, means = _finite_means(found)
+        places = [place(value) + aside for value in values_of_group]
         if side_by_side:  # nothing lies between them
             style["linestyle"] = "none"
         handles[group] = axes.errorbar(
@@ -124,6 +128,15 @@ def against(
         _legend(figure, axes, handles, by)
     _say(axes, table, [x, *by], len(completed))
     return figure
+
+
+def _finite_means(
+    found: Sequence[tuple[Any, Sequence[float]]],
+) -> tuple[list[Any], list[tuple[float, float | None]]]:
+    """Where they are, and mean and spread there; what has none, as of a seed that diverged, would stretch the axis."""
+    means = [(where, mean_and_spread(numbers)) for where, numbers in found]
+    known = [(where, mean) for where, mean in means if isfinite(mean[0])]
+    return [where for where, _ in known], [mean for _, mean in known]
 
 
 def _parameter(table: Table, name: str) -> str:
@@ -158,7 +171,11 @@ def _scale(axes: Axes, values: Sequence[Value]) -> tuple[Callable[[Value], Any],
     are on a logarithmic axis."""
     numbers = [value for value in values if is_number(value)]
     if len(numbers) < len(values):
-        axes.set_xticks(range(len(values)), [_plain(shown(value)) for value in values])
+        every = -(-len(values) // MOST_TICKS)
+        labels = [_plain(cut(shown(value), TICK)) for value in values[::every]]
+        axes.set_xticks(range(0, len(values), every), labels)
+        if sum(map(len, labels)) > ROOM:
+            axes.tick_params(axis="x", rotation=90)
         axes.set_xlim(-0.6, len(values) - 0.4)
         return values.index, True
     lowest, highest = min(numbers), max(numbers)
@@ -197,8 +214,12 @@ def _legend(figure: Figure, axes: Axes, handles: Mapping[Group, Any], by: Sequen
     chosen = list(handles)
     if len(chosen) > MANY:
         chosen = [chosen[round(place * (len(chosen) - 1) / (MANY - 1))] for place in range(MANY)]
-    labels = [_plain(", ".join(shown(value) or "none" for value in group)) for group in chosen]
-    title = _plain(", ".join(by)) + (f" (some of {len(handles)})" if len(handles) > MANY else "")
+    each = max(LABEL // len(by), 10)
+    labels = [
+        _plain(", ".join(cut(shown(value) or "none", each) for value in group)) for group in chosen
+    ]
+    title = _plain(",\n".join(cut(name, LABEL) for name in by))
+    title += f"\n(some of {len(handles)})" if len(handles) > MANY else ""
     figure.legend([handles[each] for each in chosen], labels, title=title, loc="outside right upper", frameon=False)  # fmt: skip
 
 

@@ -9,10 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from . import _records as records
+from . import _squeue as squeue
 from ._advice import used
 from ._metrics import read_metrics
 
@@ -25,7 +27,7 @@ Row = dict[str, Value]
 NUMBERS = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
 FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", re.IGNORECASE)
-OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", *used({})}
+OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", "step", *used({})}
 # Of a metric so called the lowest value is the best.
 LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -100,6 +102,18 @@ class Table:
             self, rows=[*known, *(row for row in self.rows if _missing(row.get(column)))]
         )
 
+    def best(self, name: str, lowest: bool) -> Table:
+        """Those rows that have a number in a column, the best first.
+
+        Raises:
+            NoSuchColumn: that of its name.
+        """
+        column = self.find(name)
+        known = [
+            row for row in self.rows if is_number(row.get(column)) and not _missing(row[column])
+        ]
+        return replace(self, rows=known).sorted(column, descending=not lowest)
+
     def over(self, names: Sequence[str]) -> Table:
         """Mean and spread, the sample's standard deviation, of all numbers of the completed runs that differ
         in nothing but ``names``.
@@ -163,16 +177,15 @@ def runs_of(*sweeps: str | Path) -> list[Run]:
     Raises:
         FileNotFoundError: there are none in one of them.
     """
-    found = []
-    for directory in map(Path, sweeps):
-        states = records.states(directory)
+    found, jobs = [], cache(squeue.jobs)
+    for directory in dict.fromkeys(map(Path, sweeps)):
+        states = records.states(directory, jobs)
         if not states:
             raise FileNotFoundError(f"no runs in {directory}")
         for record in states:
             number: int | str = record["number"]
             number = int(number) if str(number).isdecimal() else number
-            run = {"state": "UNKNOWN", **record}
-            found.append(Run(directory, number, parameters_of(record.get("overrides", [])), run))
+            found.append(Run(directory, number, parameters_of(record.get("overrides", [])), record))
     return found
 
 
@@ -218,7 +231,8 @@ def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
 
     Args:
         sweeps: their directories.
-        metrics: a row for each step of each run instead: `sweep`, `run`, the parameters, `step`, and each metric.
+        metrics: a row for each step of each run instead: `sweep`, `run`, the parameters, `step`, and each metric,
+            which is `metric.NAME` if one of the others is called so.
 
     Raises:
         FileNotFoundError: there are no runs in one of the directories.
@@ -235,10 +249,15 @@ def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
     rows, columns = table.rows, table.columns
     if metrics:
         by_step: list[dict[int, dict[str, float]]] = [read_metrics(run.directory) for run in runs]
-        names = dict.fromkeys(name for each in by_step for step in each.values() for name in step)
-        columns = ["run", *table.parameters, "step", *names]
+        columns = ["run", *table.parameters, "step"]
+        names = {
+            name: f"metric.{name}" if name in ("sweep", *columns) else name
+            for each in by_step for step in each.values() for name in step
+        }  # fmt: skip
+        columns += names.values()
         rows = [
-            {**{name: row.get(name) for name in ("run", *table.parameters)}, "step": step, **values}
+            {**{name: row.get(name) for name in ("run", *table.parameters)}, "step": step,
+             **{names[name]: value for name, value in values.items()}}
             for row, steps in zip(table.rows, by_step, strict=True) for step, values in steps.items()
         ]  # fmt: skip
         directories = [run.sweep for run, steps in zip(runs, by_step, strict=True) for _ in steps]
@@ -298,6 +317,11 @@ def shown(value: Value) -> str:
     return records.one_line(str(value))
 
 
+def cut(text: str, most: int) -> str:
+    """Its end, if it is longer: texts of a sweep often begin alike."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes and seconds."""
     minutes, left = divmod(round(seconds), 60)
@@ -313,10 +337,10 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and the standard deviation of a sample, which one value alone has not."""
-    mean = sum(values) / len(values)
+    mean = sum(map(float, values)) / len(values)
     if len(values) == 1:
         return mean, None
-    return mean, math.sqrt(sum((each - mean) ** 2 for each in values) / (len(values) - 1))
+    return mean, math.hypot(*(each - mean for each in values)) / math.sqrt(len(values) - 1)
 
 
 def lower_is_better(name: str) -> bool:
@@ -333,11 +357,16 @@ def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence
             series.setdefault(name, []).append(value)
     found: Row = {}
     for name, numbers in series.items():
-        if any(fnmatchcase(name, pattern) for pattern in patterns):
+        if is_meant(name, patterns):
             best, how = (min, "min") if lower_is_better(name) else (max, "max")
             known = [each for each in numbers if not math.isnan(each)]
             found |= {f"{name}.last": numbers[-1], f"{name}.{how}": best(known, default=math.nan)}
     return found
+
+
+def is_meant(metric: str, patterns: Sequence[str]) -> bool:
+    """Whether one of ``patterns`` matches it, or is its name: ``[a]b`` is not ``ab`` alone."""
+    return metric in patterns or any(fnmatchcase(metric, each) for each in patterns)
 
 
 def flat(name: str, result: Any) -> Iterable[tuple[str, Value]]:

@@ -1,5 +1,6 @@
 """Pictures of sweeps."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def test_learning_curves_are_means_of_what_did_not_fail(runs: list[Run]) -> None
         learning_curves(runs)
     with pytest.raises(ValueError, match="momentum is none of what varies: lr, opt, seed"):
         learning_curves(runs, "loss", ["momentum"])
+    with pytest.raises(
+        ValueError, match="have no metrics; 1 that ended before their time are left"
+    ):
+        learning_curves(runs[7:])
 
 
 def test_the_result_against_a_number_and_a_text(runs: list[Run]) -> None:
@@ -57,8 +62,34 @@ def test_the_command_writes_a_picture(
     assert Path("loss.png").read_bytes().startswith(b"\x89PNG")
     hpc("plot", runs[0].sweep, "--against", "opt", "-o", "new.svg")
     assert "<svg" in Path("new.svg").read_text()
+    other = made(tmp_path / "other", ["data/set=a", "data/set=b"], [1, 2])
+    assert hpc("plot", other, "--against", "data/set") == "result_against_data_set.png\n"
+    assert hpc("plot", runs[0].sweep, "--against", "lr", "-o", "new") == "new.png\n"
+    assert "is a directory" in hpc("plot", runs[0].sweep, "--against", "lr", "-o", ".", code=2)
     message = hpc("plot", runs[0].sweep, "--against", "lr", "-o", "x.doc", code=2)
     assert "Format 'doc' is not supported" in message
+
+
+def test_what_diverged_and_long_names_leave_room_for_the_rest(tmp_path: Path) -> None:
+    overrides = [
+        f"{'data.' * 20}set={'x' * 40}{data} seed={seed}" for data in range(40) for seed in (1, 2)
+    ]
+    steps = {run: [{"loss": 1.0}, {"loss": math.inf if run == 1 else 0.5}] for run in range(4)}
+    sweep = made(tmp_path / "sweep", overrides[:4], [1, math.nan, 2, 3], steps)
+    name = overrides[0].partition("=")[0]
+    figure = learning_curves(runs_of(sweep), "loss", [name])
+    assert [numpy.size(line.get_xdata()) for line in figure.axes[0].lines] == [1, 2]
+    (legend,) = figure.legends
+    texts = [legend.get_title(), *legend.get_texts()]
+    assert max(len(text.get_text()) for text in texts) == 30
+    assert legend.get_texts()[1].get_text().endswith("x1")
+    assert "\n" in learning_curves(runs_of(sweep), "loss").legends[0].get_title().get_text()
+    means = against(runs_of(sweep), name).axes[0].containers[0].lines[0]  # type: ignore[attr-defined]
+    assert list(means.get_xdata()) == [1]
+    many = made(tmp_path / "many", overrides, [1] * len(overrides))
+    ticks = against(runs_of(many), name).axes[0].get_xticklabels()
+    assert len(ticks) == 20 and {len(tick.get_text()) for tick in ticks} == {20}
+    assert {tick.get_rotation() for tick in ticks} == {90}
 
 
 def test_many_runs_are_a_line_each(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hpc_hydra._results import (
     NoSuchColumn,
     Table,
     last_and_best,
+    mean_and_spread,
     parameters_of,
     runs_of,
     table_of,
@@ -106,6 +107,12 @@ def test_mean_and_spread_over_seeds(table: Table) -> None:
     assert column(means, "result.std") == [pytest.approx(0.04 / math.sqrt(2)), None]
 
 
+@pytest.mark.parametrize("values", [[1e160, 3e160], [10**299, 3 * 10**299], [1e308] * 3])
+def test_mean_and_spread_of_what_no_float_has_room_for_squared(values: list[float]) -> None:
+    expected = (2 * values[0], 2**0.5 * values[0]) if len(values) == 2 else (math.inf, math.inf)
+    assert mean_and_spread(values) == pytest.approx(expected)
+
+
 def test_results_of_several_numbers_and_metrics_are_columns(tmp_path: Path) -> None:
     steps = [{"loss": 2.0, "acc": 0.5}, {"loss": math.nan}, {"loss": 3.0, "acc": 0.4}]
     results = [{"acc": 0.5, "size": {"mb": 3}}, {"acc": 0.6}]
@@ -136,6 +143,19 @@ def test_a_data_frame_of_two_sweeps(zen_app: App, tmp_path: Path) -> None:
     assert list(by_step.columns) == ["sweep", "run", "lr", "seed", "step", "total"]
     assert list(by_step["step"]) == [1, 2] * 4
     assert by_step.groupby(["lr", "seed"])["total"].last().loc[(0.1, 1)] == frame["result"][0]
+
+
+def test_a_metric_that_is_called_like_another_column(tmp_path: Path) -> None:
+    """And a parameter that is."""
+    steps = {run: [{"lr": 0.5, "run": 7, "loss": 1.0}] for run in range(2)}
+    sweep = made(tmp_path / "sweep", ["lr=1 step=8", "lr=2 step=9"], [0.5, 0.6], steps)
+    frame = load(sweep, sweep, metrics=True)
+    assert list(frame.columns) == [
+        "sweep", "run", "lr", "parameter.step", "step", "metric.lr", "metric.run", "loss"
+    ]  # fmt: skip
+    assert frame.iloc[:, 1:].to_numpy().tolist() == [
+        [0, 1, 8, 1, 0.5, 7, 1], [1, 2, 9, 1, 0.5, 7, 1]
+    ]  # fmt: skip
 
 
 def test_a_single_run_and_none(tmp_path: Path) -> None:
@@ -183,8 +203,12 @@ def test_the_command_prints_the_best(hpc: Callable[..., str], tmp_path: Path) ->
         ["1", "0.1", "2", "COMPLETED", "0.94"], ["0", "0.1", "1", "COMPLETED", "0.9"]
     ]  # fmt: skip
     assert lines[-1] == "4 runs: 3 completed, 1 failed; 2 of them chosen; highest result first"
-    lowest = hpc("results", sweep, "--best", "1", "--minimize", "--csv")
+    lowest = hpc("results", sweep, sweep, "--best", "1", "--minimize", "--csv")
     assert lowest.splitlines()[1].startswith("2,0.01,1,COMPLETED,0.8,")
+    odd = made(tmp_path / "odd", GRID, [0.9, "diverged", math.nan, ValueError("diverged")])
+    lines = hpc("results", odd, "--best", "3").splitlines()
+    assert [line.split()[0] for line in lines[4:-2]] == ["0"]
+    assert lines[-1].endswith("; highest result first, 3 without such a number left out")
 
 
 def test_the_command_prints_means_over_seeds_of_two_sweeps(
@@ -234,7 +258,7 @@ def test_csv_and_json_can_be_read_back(hpc: Callable[..., str], tmp_path: Path) 
 
 
 def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: Path) -> None:
-    steps = {0: [{"loss": 0.5}], 1: [{"loss": 0.1}, {"loss": 0.2}]}
+    steps = {0: [{"loss": 0.5}], 1: [{"loss": 0.1, "[red]z": 1}, {"loss": 0.2}]}
     sweep = made(tmp_path / "sweep", ["lr=1", "lr=2"], [1, 2], steps)
     assert "loss" not in hpc("results", sweep)
     lines = hpc("results", sweep, "--sort", "loss").splitlines()
@@ -242,6 +266,9 @@ def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: 
     assert "loss.min" in lines[1] and "loss.last" not in lines[1]
     assert "1 of them chosen" in hpc("results", sweep, "--where", "loss.last<0.3")
     assert "no column los, but run, lr" in hpc("results", sweep, "--sort", "los", code=2)
+    assert hpc("results", sweep, "--metric", "los", code=2) == "no metric los, but loss, [red]z\n"
+    assert "[red]z.last" in hpc("results", sweep, "--metric", "[red]z")
+    assert "rows" in hpc("results", sweep, "--rows", "-1", code=2)
     made(tmp_path / "none", ["lr=1"], [None], steps)
     assert "loss.min" in hpc("results", tmp_path / "none")
 

@@ -48,8 +48,11 @@ def plot(
         axes = figure.axes[0]
         if log_y:
             axes.set_yscale("log")
-        name = axes.get_ylabel().replace("/", "_")
-        output = output or Path(f"{name}_against_{against}.png" if against else f"{name}.png")
+        name = axes.get_ylabel() + (f"_against_{against}" if against else "")
+        output = output or Path(name.replace("/", "_") + ".png")
+        if output.is_dir():
+            fail(f"{output} is a directory: name a file.")
+        output = output if output.suffix else Path(f"{output}.png")
         figure.savefig(output)
     except ImportError:
         fail("hpc plot needs matplotlib: pip install 'hpc-hydra[results]'", 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 from collections import Counter
@@ -14,9 +13,10 @@ import typer
 
 from .. import _results as results_
 from .._advice import used
-from .._results import Row, Table, Value, shown
+from .._results import Row, Table, shown
 from . import completion
 from .sweeps import SWEEP, fail, named
+from .sweeps import as_json as in_json
 
 EXAMPLES = """\b
 hpc results                                    the newest sweep
@@ -41,7 +41,7 @@ def results(
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort the highest first.")] = False,
     best: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="The N best by the result, or by what --sort names: the highest, but of a loss or an error the lowest."),
+        typer.Option(metavar="N", min=1, help="The N best by the result, or by what --sort names: the highest number, but of a loss or an error the lowest."),
     ] = None,
     minimize: Annotated[bool, typer.Option("--minimize", help="The lowest is the best.")] = False,
     over: Annotated[
@@ -52,7 +52,7 @@ def results(
         list[str] | None,
         typer.Option(metavar="NAME", help="Last and best of these metrics; 'valid_*' and '*' are possible. The default for --csv, --json, and runs without a result: all.", autocompletion=completion.metric),
     ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", help="At most in the table.")] = 100,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="At most in the table.")] = 100,
     resources: Annotated[
         bool, typer.Option("--resources", help="What runs used and asked for, and advice.")
     ] = False,
@@ -66,6 +66,10 @@ def results(
     try:
         patterns = metric or (["*"] if as_csv or as_json else [])
         table = results_.table_of(runs, patterns, resources)
+        for pattern in metric or []:
+            if not _metrics(table, pattern):
+                known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
+                fail(f"no metric {pattern}, but {known}" if known else "these runs have no metrics")
         silent: set[str] = set()  # what was only read because an option names one of them
         if not patterns and not (table.results and _has_all(table, where, sort)):
             before, table = table, results_.table_of(runs, ["*"], resources)
@@ -74,14 +78,19 @@ def results(
             table = table.where(condition)
         count = len(table.rows)
         by = sort or (_result(table) if best else None)
-        column = ""
+        column = order = ""
         if over:
             by = by and table.find(by)  # while metrics have all their columns
             table = table.over(over)
         if by:
             column, lowest = table.find(by), minimize or results_.lower_is_better(by)
-            table = table.sorted(by, descending=not lowest if best else reverse)
-            by = f"{'lowest' if lowest else 'highest'} {by} first" if best else ""
+            if best:
+                before, table = table, table.best(by, lowest)
+                order = f"{'lowest' if lowest else 'highest'} {by} first"
+                if left_out := len(before.rows) - len(table.rows):
+                    order += f", {left_out} without such a number left out"
+            else:
+                table = table.sorted(by, descending=reverse)
     except ValueError as error:
         fail(str(error))
     table.rows = table.rows[:best]
@@ -90,8 +99,7 @@ def results(
         writer.writeheader()
         writer.writerows(table.rows)
     elif as_json:
-        plain = [{name: _strict(row.get(name)) for name in table.columns} for row in table.rows]
-        print(json.dumps(plain, indent=1))
+        in_json([{name: row.get(name) for name in table.columns} for row in table.rows])
     else:
         table.columns = [name for name in table.columns if name not in silent or name == column]
         hidden = len(table.rows) - rows
@@ -104,7 +112,7 @@ def results(
             f"{len(runs)} runs: {', '.join(f'{number} {state}' for state, number in states.items())}"
         ]
         said += [f"{count} of them chosen"] if where else []
-        said += [by] if by else []
+        said += [order] if order else []
         said += (
             [f"mean ± standard deviation over {', '.join(over)}, of completed runs"] if over else []
         )
@@ -120,6 +128,12 @@ def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
         return results_.runs_of(*directories)
     except FileNotFoundError as error:  # a sweep of which nothing was submitted
         fail(str(error), 1)
+
+
+def _metrics(table: Table, pattern: str) -> list[str]:
+    """Those of which ``table`` has columns, and which ``pattern`` matches."""
+    names = [name.removesuffix(".last") for name in table.columns if name.endswith(".last")]
+    return [name for name in names if results_.is_meant(name, [pattern])]
 
 
 def _has_all(table: Table, where: list[str] | None, sort: str | None) -> bool:
@@ -140,12 +154,6 @@ def _result(table: Table) -> str:
     if not choice:
         raise ValueError("--best: no run has a result or a metric yet")
     raise ValueError(f"--best needs --sort=COLUMN: {', '.join(choice)}")
-
-
-def _strict(value: Value) -> Value:
-    """JSON has no NaN: it is text here, as in `metrics.jsonl`."""
-    strange = isinstance(value, float) and not math.isfinite(value)
-    return json.dumps(value) if strange else value
 
 
 def _print(table: Table, wanted: Sequence[str]) -> None:
@@ -206,10 +214,10 @@ def with_spread(mean: float, spread: float) -> str:
     """``0.9479 ± 0.0031``: of the spread two digits, and the mean to the same place."""
     if not (math.isfinite(mean) and math.isfinite(spread)) or spread == 0:
         return f"{shown(mean)} ± {shown(spread)}"
-    digits = max(1 - math.floor(math.log10(spread)), 0)
-    if digits > 6:
+    digits = 1 - math.floor(math.log10(spread))
+    if abs(digits) > 6:
         return f"{mean:.4g} ± {spread:.2g}"
-    return f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    return f"{mean:.{max(digits, 0)}f} ± {spread:.{max(digits, 0)}f}"
 
 
 def _print_advice(runs: list[results_.Run]) -> None:

@@ -24,6 +24,7 @@ from .._results import (
     Table,
     Value,
     clock,
+    cut,
     is_number,
     last_and_best,
     lower_is_better,
@@ -78,12 +79,12 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
         "table": _runs(table),
         "failures": _failures(runs, names if several else {}),
         "resources": _resources(runs),
-        "script": (HERE / "page.js").read_text(),
+        "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "data": _packed(json.dumps(_data(runs, table, series), allow_nan=False)),
         "plotly": _packed(get_plotlyjs()),
     }
     # In one pass, since what is put in may look like the name of a part.
-    page = (HERE / "page.html").read_text()
+    page = (HERE / "page.html").read_text(encoding="utf-8")
     return re.sub(r"\[\[(\w+)\]\]", lambda found: parts[found[1]], page)
 
 
@@ -98,10 +99,8 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
         "runs": f"{len(runs)}: {', '.join(f'{count} {state}' for state, count in states.items())}"
     }
     for name in table.results[:3]:
-        known = [row for row in table.rows if is_number(row.get(name))]
-        if known:
-            lowest = lower_is_better(name)
-            row = table.sorted(name, descending=not lowest).rows[0]
+        lowest = lower_is_better(name)
+        for row in table.best(name, lowest).rows[:1]:
             what = ", ".join(f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters) if row.get(each) is not None)  # fmt: skip
             how = "lowest" if lowest else "highest"
             facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
@@ -283,12 +282,14 @@ def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | N
     if len({shown(value) for value in values}) < 2:
         return None
     if not all(is_number(value) or (value is None and not parameter) for value in values):
-        ordered = sorted(dict.fromkeys(values), key=lambda each: (each is not None, not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+        known = [value for value in values if value is not None or parameter]
+        ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
         if len(ordered) > MANY:
             return None
         texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
-        short = [text if len(text) <= TICK else f"{text[: TICK - 1]}…" for text in texts]
-        places = [ordered.index(value) for value in values]
+        short = [cut(text, TICK) for text in texts]
+        short = texts if len({*short}) < len(texts) else short  # else it takes them for one
+        places = [ordered.index(value) if value in ordered else None for value in values]
         ticks = {"tickvals": list(range(len(texts))), "ticktext": short}
         return {"label": _text(name), "values": places, **ticks}
     numbers = [value for value in values if is_number(value) and math.isfinite(value)]

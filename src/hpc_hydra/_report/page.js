@@ -79,9 +79,13 @@ function drawCurves() {
 }
 
 function drawParallel() {
-  const last = data.axes[data.color]?.values;  // a result: runs without one have no line
-  const runs = visible().filter((run) => data.axes.every((axis) => axis.values[run] !== null));
-  const dimensions = data.axes.map((axis) => ({ ...axis, values: runs.map((run) => axis.values[run]) }));
+  // Runs without a result have no line, and results that most of the others lack no axis.
+  const has = (run) => (axis) => axis.values[run] !== null, results = data.axes.slice(data.color);
+  const ended = visible().filter((run) => !results.length || results.some(has(run)));
+  const kept = results.filter((axis) => 2 * ended.filter((run) => has(run)(axis)).length > ended.length);
+  const axes = [...data.axes.slice(0, data.color), ...kept], last = kept[0]?.values;
+  const runs = ended.filter((run) => axes.every(has(run)));
+  const dimensions = axes.map((axis) => ({ ...axis, values: runs.map((run) => axis.values[run]) }));
   const line = last ? { color: runs.map((run) => last[run]), colorscale: "Viridis", showscale: true } : {};
   Plotly.react("parallel", [{ type: "parcoords", dimensions, line }],
     { ...layout, margin: { t: 60, b: 30, l: 80, r: 40 } }, config);
