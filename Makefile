@@ -17,6 +17,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
+	@echo 'make quick    those of the library that need neither a cluster nor a generated repository: a minute'
 	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
 	@echo 'make chaos    all of it at random, several at a time, for twenty minutes'
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (a quarter of an hour)'
@@ -33,6 +34,10 @@ test: $(ENV)/.installed
 	@[ -n "$(BROWSER)" ] || [ `id -u` != 0 ] || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } || true
 	@$(MAKE) --no-print-directory --jobs=2 lint $(ENV)/.compiled
 	$(TESTS) -m 'not long' $(PYTEST)
+
+# Each file in one process: then what its tests share is made once.
+quick: $(ENV)/.installed
+	$(TESTS) --numprocesses=`expr 1 + $$(nproc)` --dist=loadfile tests/library $(PYTEST)
 
 lint:
 	$(ENV)/bin/ruff check
@@ -80,4 +85,4 @@ $(ENV)/.compiled: $(ENV)/.installed
 	@PYTHONDONTWRITEBYTECODE= $(ENV)/bin/pytest --collect-only --quiet >/dev/null || true  # the tests will tell
 	@touch $@
 
-.PHONY: help demo test lint faults chaos bench cluster picture
+.PHONY: help demo test quick lint faults chaos bench cluster picture

@@ -109,7 +109,7 @@ def _checked(record: Any, needed: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The record at ``path``; empty if there is none, or the machine died when it was made.
+    """The record at ``path``; empty if there is none, or if it is a run's and the machine died when it was made.
 
     Raises:
         DamagedRecord: it is a sweep's, and is damaged, or of another format. A run's is taken for none then.

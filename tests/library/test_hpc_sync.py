@@ -47,18 +47,11 @@ def test_offline_runs_are_sent_once(
 
 
 def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Receiver]) -> None:
+    """So is what cannot be written again."""
     options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)
     assert zen_app("lr=0.1", *options, WANDB_MODE="offline").returncode == 0
     unknown = hpc("sync", WANDB_API_KEY="")
     assert unknown.returncode == 1 and "wandb login" in unknown.stderr
-    assert hpc("sync").returncode == 0
-
-
-def test_what_cannot_be_written_again_is_told_and_tried_the_next_time(
-    zen_app: App, server: type[Receiver]
-) -> None:
-    options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)
-    assert zen_app("lr=0.1", *options, WANDB_MODE="offline").returncode == 0
     (zen_app.sweep / "0" / "wandb" / "whole.json").unlink()
     broken = hpc("sync", WANDB_CONSOLE="nonsense")
     assert broken.returncode == 1

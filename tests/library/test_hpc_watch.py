@@ -212,20 +212,16 @@ def test_nothing_heavy_is_loaded(app: App) -> None:
     program = """
 import sys
 from hpc_hydra._command.app import app
-app(sys.argv[1:], standalone_mode=False)
+for words in sys.argv[1:]:
+    app(words.split(), standalone_mode=False)
 heavy = {"cloudpickle", "hydra", "matplotlib", "numpy", "omegaconf", "pandas", "submitit", "wandb"}
 print(heavy & {*sys.modules}, file=sys.stderr)
 """
-    for words in (
-        ["ls"],
-        ["status", app.sweep],
-        ["logs", app.sweep, "0"],
-        ["show", app.sweep, "0"],
-    ):
-        ended = subprocess.run(
-            [sys.executable, "-c", program, *words], capture_output=True, text=True
-        )
-        assert ended.stderr == "set()\n"
+    commands = ("ls", f"status {app.sweep}", f"logs {app.sweep} 0", f"show {app.sweep} 0")
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *commands], capture_output=True, text=True
+    )
+    assert ended.stderr == "set()\n"
 
 
 def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pytest
 
 from hpc_hydra import load, log_metrics
@@ -246,6 +245,8 @@ def test_csv_and_json_can_be_read_back(hpc: Callable[..., str], tmp_path: Path) 
     first, second = csv.DictReader(io.StringIO(printed))
     assert (first["name"], float(first["lr"]), first["loss.min"]) == ("[1,2]", 1e-05, "")
     assert (float(second["result.acc"]), second["result.note"]) == (1 / 3, strange)
+    import pandas
+
     assert len(pandas.read_csv(io.StringIO(printed))) == 2
 
     def refuse(name: str) -> None:

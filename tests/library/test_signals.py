@@ -86,8 +86,8 @@ def test_a_pool_of_processes_ends_within_a_run(policy: str) -> None:
         import multiprocessing
         from hpc_hydra import _signals as signals, ignoring, stop_requested, stopping
         with {policy}:
-            for _ in range(20):
-                with multiprocessing.get_context("fork").Pool(4) as pool:
+            for _ in range(5):
+                with multiprocessing.get_context("fork").Pool(3) as pool:
                     assert pool.map(abs, [-1]) == [1]
             assert not stop_requested()
     """

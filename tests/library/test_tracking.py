@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import wandb
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
@@ -212,6 +211,8 @@ def test_a_service_that_is_killed_between_runs(
     callback: WandbCallback, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """That of the task's own W&B run, for instance."""
+    import wandb
+
     wandb.init(mode="offline", dir=tmp_path)
     send(signal.SIGKILL)
     run(callback, config_of(tmp_path / "0"), range(2))

@@ -1,12 +1,12 @@
 """An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from .using import ONE_PROCESS, App, Ended, record
+from .hpc_command import hpc
+from .using import ONE_PROCESS, App, record
 
 SHIPPING = """
 import logging
@@ -42,14 +42,8 @@ def repository(yaml_app: App) -> App:
     return yaml_app
 
 
-def status(app: App) -> Ended:
-    """`hpc status`, as somebody asks who has no Hydra in mind."""
-    command = [sys.executable, "-m", "hpc_hydra", "status", str(app.sweep)]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
 def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> None:
-    ended = yaml_app("x=2,0")
+    ended = yaml_app("x=2,0", ONE_PROCESS)
     assert ended.returncode == 1
     assert "1 of 2 runs did not complete" in ended.stderr
     completed, failed = (record(yaml_app.sweep / number) for number in "01")
@@ -60,7 +54,7 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
     assert (completed["git_commit"], completed["git_diff"], completed["source"]) == (None,) * 3
     assert (failed["state"], failed["result"]) == ("FAILED", None)
     assert "ZeroDivisionError" in failed["error"] or "FloatingPointError" in failed["error"]
-    for output in (ended.stdout, status(yaml_app).stdout):
+    for output in (ended.stdout, hpc("status", yaml_app.sweep).stdout):
         for text in ("x=2", "0.5", "COMPLETED", "FAILED", "2 runs: 1 completed, 1 failed"):
             assert text in output
     log = yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]
@@ -70,11 +64,11 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
 def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
     """A common setting of Hydra's: the runs are found all the same, after a failure too."""
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
-    assert yaml_app("x=2,0", subdir).returncode == 1
+    assert yaml_app("x=2,0", subdir, ONE_PROCESS).returncode == 1
     assert record(yaml_app.sweep / "x=2")["state"] == "COMPLETED"
     assert (yaml_app.sweep / "0" / "run.json").samefile(yaml_app.sweep / "x=2" / "run.json")
-    assert "2 runs: 1 completed, 1 failed" in status(yaml_app).stdout
-    assert "1 of 2 runs" in yaml_app("x=2,0", subdir).stderr
+    assert "2 runs: 1 completed, 1 failed" in hpc("status", yaml_app.sweep).stdout
+    assert "1 of 2 runs" in yaml_app("x=2,0", subdir, ONE_PROCESS).stderr
     assert record(yaml_app.sweep / "x=0")["restarts"] == 1
 
 
@@ -96,44 +90,45 @@ def test_directories_that_runs_would_share_are_refused(
 
 def test_a_directory_by_a_parameter_is_that_of_the_sweep(yaml_app: App) -> None:
     """All that is said of the runs is found in one place; so are they."""
-    ended = yaml_app("x=1,2", f"hydra.sweep.dir='{yaml_app.sweep}/${{x}}'")
+    ended = yaml_app("x=1,2", ONE_PROCESS, f"hydra.sweep.dir='{yaml_app.sweep}/${{x}}'")
     assert ended.returncode == 0, ended.stderr
     assert "2 runs: 2 completed" in ended.stdout
 
 
-@pytest.mark.parametrize(
-    ("does", "state", "result", "error"),
-    [
-        ("return {np.int64(1): 0.9, (1, 2): [np.float32(0.5)]}", "COMPLETED", {"1": 0.9, "(1, 2)": [0.5]}, None),
-        ("return 10**5000", "COMPLETED", "a int", None),
-        ("return (each for each in 'ab')", "COMPLETED", "<generator object", None),
-        ("sys.exit('no such data')", "FAILED", None, "SystemExit: no such data"),
-        # As a run that is handed over does, for which nobody has asked.
-        ("sys.exit(75)", "FAILED", None, "exit code 75"),
-        ("import asyncio; raise asyncio.CancelledError('by the server')", "FAILED", None, "CancelledError: by the server"),
-        ("import multiprocessing; return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock", None),
-        ("import shutil; shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", 3, None),
-    ],
-)  # fmt: skip
-def test_however_a_task_ends_its_record_says_it(
-    does: str, state: str, result: object, error: str | None, yaml_app: App
-) -> None:
+# What a task does at its end, and what its record says: a state, and a part of the result or the end of the error.
+ENDINGS = [
+    ("return {np.int64(1): 0.9, (1, 2): [np.float32(0.5)]}", "COMPLETED", "{'1': 0.9, '(1, 2)': [0.5]}"),
+    ("return 10**5000", "COMPLETED", "a int"),
+    ("return (each for each in 'ab')", "COMPLETED", "<generator object"),
+    ("return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock"),
+    ("shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", "3"),
+    ("sys.exit('no such data')", "FAILED", "SystemExit: no such data"),
+    ("raise asyncio.CancelledError('by the server')", "FAILED", "CancelledError: by the server"),
+    # As a run that is handed over does, for which nobody has asked.
+    ("sys.exit(75)", "FAILED", "exit code 75"),
+]  # fmt: skip
+
+
+def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
     """What could not be written, or was no number to exit with, left it RUNNING or a traceback of ours."""
     app = yaml_app.folder / "app.py"
-    text = app.read_text().replace(
-        "import hydra\n",
-        "import sys\n\nimport hydra\nfrom hydra.core.hydra_config import HydraConfig\n",
+    tasks = "TASKS = []\n" + "".join(
+        f"def task(): {does}\nTASKS.append(task)\n" for does, *_ in ENDINGS
     )
-    app.write_text(text.replace("    return result\n", f"    {does}\n"))
-    assert yaml_app("x=2").returncode == (state == "FAILED")
-    there = record(yaml_app.sweep / "0")
-    assert there["state"] == state
-    assert str(result) in str(there["result"])
-    assert (there["error"] or "").strip().endswith(error or "")
-    assert (
-        "supervisor.py"
-        not in (yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]).read_text()
-    )
+    imports = "import asyncio, multiprocessing, shutil, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
+    text = app.read_text().replace("    return result\n", "    return TASKS[config.x - 1]()\n")
+    app.write_text(text.replace("import hydra\n", f"import hydra\n{imports}{tasks}"))
+    ended = yaml_app(f"x=range(1,{len(ENDINGS) + 1})", ONE_PROCESS)
+    assert f"3 of {len(ENDINGS)} runs did not complete" in ended.stderr
+    for number, (does, state, says) in enumerate(ENDINGS):
+        there = record(yaml_app.sweep / str(number))
+        assert there["state"] == state, does
+        if state == "COMPLETED":
+            assert says in str(there["result"])
+        else:
+            assert there["error"].strip().endswith(says)
+        log = (yaml_app.sweep / record(yaml_app.sweep)["runs"][number]["log"]).read_text()
+        assert "supervisor.py" not in log
 
 
 def test_a_task_may_close_its_streams(yaml_app: App) -> None:
@@ -181,24 +176,27 @@ def test_ranks_that_do_not_know_of_each_other_are_told(yaml_app: App) -> None:
     assert "2 processes have done the same" in log.read_text()
 
 
-@pytest.mark.parametrize("then", ["raise ConnectionError('closed by peer')", "return scale"])
-def test_the_rank_that_failed_first_is_shown(then: str, yaml_app: App) -> None:
+def test_the_rank_that_failed_first_is_shown(yaml_app: App) -> None:
     """Not rank 0, which learns only that its peer is gone, or nothing at all; in the command's output, its table
     and the record."""
-    failed = yaml_app.sweep / "jobs" / "run_0_1_failed.pkl"
+    failed = yaml_app.sweep / "jobs"
     (yaml_app.folder / "helper.py").write_text(
         "import pathlib, time\nfrom hpc_hydra import rank\n\n\ndef scaled(scale):\n"
         "    if rank() == 1:\n        raise ValueError('the cause')\n"
-        f"    while not pathlib.Path({str(failed)!r}).exists():\n        time.sleep(0.02)\n"
-        f"    {then}\n"
+        f"    number = scale - 1\n"
+        f"    while not pathlib.Path({str(failed)!r}, f'run_{{number}}_1_failed.pkl').exists():\n"
+        "        time.sleep(0.02)\n"
+        "    if number:\n        raise ConnectionError('closed by peer')\n"
     )
-    ended = yaml_app("x=1", "hydra.launcher.tasks_per_node=2")
+    ended = yaml_app("model.scale=1,2", "hydra.launcher.tasks_per_node=2", ONE_PROCESS)
     assert ended.returncode == 1
-    run = record(yaml_app.sweep / "0")
-    assert run["state"] == "FAILED"
-    assert "ValueError: the cause" in run["error"] and "closed by peer" not in run["error"]
-    assert "the cause" in (yaml_app.sweep / run["log"]).read_text()
-    assert run["log"].endswith("_1_log.out") and run["log"] in ended.stdout
+    for number in "01":
+        run = record(yaml_app.sweep / number)
+        assert run["state"] == "FAILED"
+        assert "ValueError: the cause" in run["error"] and "closed by peer" not in run["error"]
+        assert "the cause" in (yaml_app.sweep / run["log"]).read_text()
+        assert run["log"].endswith(f"_run_{number}_1_log.out")
+    assert "_run_0_1_log.out" in ended.stdout
     assert "ValueError: the cause" in ended.stdout and "closed by peer" not in ended.stdout
 
 
@@ -222,7 +220,7 @@ def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
     helper.write_text(original)
     git(repository, "commit", "--allow-empty", "--message=second")
     helper.write_text(original.replace("return scale", "return scale * 7"))
-    repeated = repository("model=small,large")
+    repeated = repository("model=small,large", ONE_PROCESS)
     assert repeated.returncode == 0, repeated.stderr
     after = record(repository.sweep / "0")
     assert record(repository.sweep / "1") == before
@@ -256,7 +254,7 @@ def test_what_is_edited_while_jobs_wait_is_not_theirs(repository: App) -> None:
     conf.write_text("scale: 5\n")
     (repository.folder / "helper.py").write_text("def scaled(scale):\n    return -1\n")
     (repository.folder / "go").touch()
-    assert repository("model=small,large").returncode == 0  # waits for them
+    assert repository("model=small,large", ONE_PROCESS).returncode == 0  # waits for them
     assert [record(repository.sweep / number)["result"] for number in "01"] == [1, 100]
 
 
@@ -273,10 +271,9 @@ def test_logging_that_starts_a_thread_has_it_in_each_run(yaml_app: App) -> None:
         assert f"with result {result}" in (yaml_app.sweep / number / "shipped.txt").read_text()
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_what_the_script_defines_is_found_by_other_processes(yaml_app: App, start: str) -> None:
+def test_what_the_script_defines_is_found_by_other_processes(yaml_app: App) -> None:
     """Which look for it in the module that was started."""
-    (yaml_app.folder / "app.py").write_text(f"""
+    (yaml_app.folder / "app.py").write_text("""
 import enum, hydra, multiprocessing
 class Color(enum.Enum):
     RED = 1
@@ -284,13 +281,16 @@ def area(side):
     return side ** 2, Color.RED, __file__
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(config):
-    with multiprocessing.get_context("{start}").Pool(2) as pool:
-        (small, color, file), (large, *_) = pool.map(area, [1, config.x])
-    assert color is Color.RED and file == __file__
-    return small + large
+    total = 0
+    for start in "fork", "spawn":
+        with multiprocessing.get_context(start).Pool(2) as pool:
+            (small, color, file), (large, *_) = pool.map(area, [1, config.x])
+        assert color is Color.RED and file == __file__
+        total += small + large
+    return total
 if __name__ == "__main__":
     main()
 """)
     subprocess.run(["git", "init", "--quiet"], cwd=yaml_app.folder, check=True)
     assert yaml_app("x=2").returncode == 0
-    assert record(yaml_app.sweep / "0")["result"] == 5
+    assert record(yaml_app.sweep / "0")["result"] == 10

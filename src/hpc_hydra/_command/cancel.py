@@ -69,11 +69,8 @@ def cancel(
                 records.CANCELLED, durable=False,
             )  # fmt: skip
     _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
-    ending, deadline = (
-        {each["number"] for each in chosen} if jobs else set(),
-        time.monotonic() + GIVE_UP_S,
-    )
-    while ending & {each["number"] for each in _going(directory, record["cluster"])}:
+    deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
+    while any(each["job_id"] in jobs for each in _going(directory, record["cluster"])):
         if time.monotonic() > deadline:
             fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
         time.sleep(1)

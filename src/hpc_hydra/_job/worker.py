@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -70,18 +71,21 @@ class Todo:
         from .. import _records as records
 
         if self.rank > 0:
-            log = log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
+            log = self.log or log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
             own = os.path.relpath(log, self.directory.parent)
-            with suppress(OSError):
-                records.record_end(
-                    self.directory,
-                    self.overrides,
-                    self.job_id,
-                    error,
-                    "FAILED",
-                    log=own,
-                    failed={"rank": self.rank, "attempt": attempt.number()},
-                )
+            failed = {"rank": self.rank, "attempt": attempt.number()}
+            for _ in range(3):  # the first rank may just be writing that it begins
+                with suppress(OSError):
+                    records.record_end(
+                        self.directory,
+                        self.overrides,
+                        self.job_id,
+                        error,
+                        "FAILED",
+                        log=own,
+                        failed=failed,
+                    )
+                time.sleep(0.1)
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
