@@ -59,7 +59,7 @@ def job_script(project: Project, job: str) -> str:
 
 def supervisors_of(sweep: Path) -> dict[str, int]:
     """The process of each job, by its id, that watches the runs; of its first rank."""
-    processes = _processes(sweep)
+    processes = processes_of(sweep)
     found = {}
     for process in processes:
         if processes[process] not in processes:
@@ -76,11 +76,11 @@ def supervisors_of(sweep: Path) -> dict[str, int]:
 
 def runs_of(sweep: Path) -> list[int]:
     """The processes of a sweep's runs, which their supervisors have forked."""
-    processes = _processes(sweep)
+    processes = processes_of(sweep)
     return [process for process, parent in processes.items() if parent in processes]
 
 
-def _processes(sweep: Path) -> dict[int, int]:
+def processes_of(sweep: Path) -> dict[int, int]:
     """Those of the jobs' Python, with their parents."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):

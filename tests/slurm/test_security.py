@@ -9,7 +9,7 @@ import secrets
 import shlex
 from pathlib import Path
 
-from jobs import accounting, job_of, record, slurm
+from jobs import accounting, job_of, processes_of, record, slurm, wait_until
 from running import Project, run
 from test_submission import HELD
 from test_sweeps import sweep
@@ -53,6 +53,8 @@ def test_no_secret_is_written(on_slurm: Project, tmp_path: Path) -> None:
             assert "has the token: True" in (tmp_path / name / entry["log"]).read_text()
         assert list(tmp_path.glob(f"{name}/0/wandb/offline-run-*/*.wandb"))
         shown += output
+    # What the last processes remove would be missed while it is looked for.
+    wait_until(lambda: not any(processes_of(tmp_path / name) for name in commands))
     for name in ("gpu", "packed"):
         job = job_of(tmp_path / name)
         for command in (("show", "job", "--details"), ("write", "batch_script")):

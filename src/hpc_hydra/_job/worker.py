@@ -73,18 +73,14 @@ class Todo:
         if self.rank > 0:
             log = self.log or log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
             own = os.path.relpath(log, self.directory.parent)
-            failed = {"rank": self.rank, "attempt": attempt.number()}
+            more: dict[str, Any] = {
+                "log": own,
+                "failed": {"rank": self.rank, "attempt": attempt.number()},
+            }
+            run = (self.directory, self.overrides, self.job_id)
             for _ in range(3):  # the first rank may just be writing that it begins
                 with suppress(OSError):
-                    records.record_end(
-                        self.directory,
-                        self.overrides,
-                        self.job_id,
-                        error,
-                        "FAILED",
-                        log=own,
-                        failed=failed,
-                    )
+                    records.record_end(*run, error, "FAILED", **more)
                 time.sleep(0.1)
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
@@ -212,7 +208,7 @@ def prepare(
                 raise
             except (
                 BaseException
-            ):  # of Hydra or a callback; or of none that Hydra knows, such as CancelledError
+            ):  # of Hydra or a callback; or a CancelledError, which Hydra lets pass
                 fail(todo)
                 return 1
         return int(bool(error))
@@ -223,12 +219,12 @@ def prepare(
 def _become_started_module(task_function: Any, source: tuple[str, str] | None) -> None:
     """What the module of the task has was pickled by value if it is the one that was started. By its name, and its
     file, others find it there: pickle, and the processes of `multiprocessing`."""
-    names = getattr(
-        inspect.unwrap(getattr(task_function, "func", task_function)), "__globals__", {}
-    )
+    function = inspect.unwrap(getattr(task_function, "func", task_function))
+    names = getattr(function, "__globals__", {})
     if names.get("__name__") == "__main__" and not names.get("__package__"):
-        if source and Path(names["__file__"]).is_relative_to(source[0]):
-            names["__file__"] = str(Path(source[1], Path(names["__file__"]).relative_to(source[0])))
+        file = Path(names.get("__file__") or "")
+        if source and file.is_relative_to(source[0]):
+            names["__file__"] = str(Path(source[1], file.relative_to(source[0])))
         module = ModuleType("__main__")
         module.__dict__.update(names)
         sys.modules["__main__"] = sys.modules["__mp_main__"] = module

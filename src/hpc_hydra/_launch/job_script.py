@@ -121,10 +121,10 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 script.unlink()
                 raise Refused(error)
             log.warning("%s; trying again (Ctrl-C twice: give up)", error)
-            answers = 0
-            while (
-                answers < 2
-            ):  # a controller that stood still answers before it has taken all that waited
+            answers = (
+                0  # a controller that stood still gives one before it has taken all that waited
+            )
+            while answers < 2:
                 time.sleep(ASK_EVERY_S)
                 answered, job_id = job_of(script)
                 if job_id:

@@ -24,6 +24,7 @@ take_exit_trap() {
 }
 leave() {
     hpc_code=$1
+    set +eu
     eval "set -- $hpc_trap"
     eval "${3:-}"
     exit "$hpc_code"
