@@ -15,11 +15,19 @@ from .using import EXAMPLES, App
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that wait for jobs first, so that at the end not all wait for them."""
-    waiting = {
-        Path(__file__).with_name(f"test_{name}.py") for name in ("command", "launcher", "yaml_app")
-    }
-    items.sort(key=lambda item: item.path not in waiting)
+    """The longest first, which wait for jobs, so that at the end not all wait for them."""
+    longest = (
+        "yaml_app",
+        "hpc_act",
+        "launcher",
+        "command",
+        "tracking",
+        "ranks_here",
+        "hpc_sync",
+        "report",
+    )
+    place = {Path(__file__).with_name(f"test_{name}.py"): at for at, name in enumerate(longest)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session", autouse=True)

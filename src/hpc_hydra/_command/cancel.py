@@ -70,7 +70,7 @@ def cancel(
             )  # fmt: skip
     _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
     deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
-    while any(each["job_id"] in jobs for each in _going(directory, record["cluster"])):
+    while {each["job_id"] for each in _going(directory, record["cluster"])}.intersection(jobs):
         if time.monotonic() > deadline:
             fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
         time.sleep(1)
