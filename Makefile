@@ -37,7 +37,7 @@ test: $(ENV)/.installed
 
 # Each file in one process: then what its tests share is made once.
 quick: $(ENV)/.installed
-	$(TESTS) --numprocesses=`expr 1 + $$(nproc)` --dist=loadfile tests/library $(PYTEST)
+	$(TESTS) --numprocesses=`expr 2 + $$(nproc)` --dist=loadfile --no-loadscope-reorder tests/library $(PYTEST)
 
 lint:
 	$(ENV)/bin/ruff check
