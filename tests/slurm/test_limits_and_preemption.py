@@ -26,7 +26,7 @@ def preempt(sweep: Sweep) -> None:
 def test_time_limits_until_no_more_are_granted(trace: Traced, generated_on_slurm: Project) -> None:
     """At a limit of less than ten minutes, where submitit alone takes every signal for a time-out: the
     TERM of another does not count. Of the task that the template has."""
-    sweep = trace(generated_on_slurm, "+setup=hpc_batch", "epochs=200", pace=1)
+    sweep = trace(generated_on_slurm, "+setup=hpc_batch", "epochs=60", pace=4)
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30")
     with sweep.going_on(*limits, "hydra.launcher.max_num_timeout=1") as process:
         slurm(sweep.project, "scancel", "--signal=TERM", f"{sweep.job}_0")
