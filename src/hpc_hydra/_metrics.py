@@ -61,7 +61,7 @@ def log_metrics(
         return
     attempt.hold()
     told = {str(name): plain(value) for name, value in metrics.items()}
-    numbers = {name: _strict(value) for name, value in told.items() if _is_number(value)}
+    numbers = {name: strict(value) for name, value in told.items() if _is_number(value)}
     folder = output_dir if output_dir is not None else directory
     if folder is not None and numbers:
         line = {"step": step, "time": round(time.time(), 3), "values": numbers}
@@ -147,7 +147,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _strict(number: Any) -> Any:
+def strict(number: Any) -> Any:
     """JSON has no NaN and no Infinity: they are strings, as in protobuf's JSON."""
     try:
         return number if math.isfinite(number) else json.dumps(float(number))

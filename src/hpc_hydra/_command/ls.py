@@ -121,7 +121,8 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
         app, overrides, name = sweep["app"], sweep["overrides"], names[sweep["directory"]]
         if narrow:
             print("  ".join(filter(None, (start, app, sweep["states"], results))), overrides, name, sep="\n    ")  # fmt: skip
-        table.add_row(*map(Text, (start, app, overrides, sweep["states"], results, name)))
+        else:
+            table.add_row(*map(Text, (start, app, overrides, sweep["states"], results, name)))
     if not narrow:
         where.print(table)
     if above := directories[0].removesuffix(names[directories[0]]):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 
 from .. import _records as records
 from .._files import foreign_owner
+from .._metrics import strict
 from . import completion
 
 SWEEP = typer.Argument(
@@ -123,7 +123,7 @@ def _strict(data: Any) -> Any:
         return {name: _strict(each) for name, each in data.items()}
     if isinstance(data, list):
         return [_strict(each) for each in data]
-    return json.dumps(data) if isinstance(data, float) and not math.isfinite(data) else data
+    return strict(data) if isinstance(data, float) else data
 
 
 def agreed(question: str, yes: bool) -> None:

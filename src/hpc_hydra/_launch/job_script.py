@@ -121,10 +121,8 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 script.unlink()
                 raise Refused(error)
             log.warning("%s; trying again (Ctrl-C twice: give up)", error)
-            answers = (
-                0  # a controller that stood still gives one before it has taken all that waited
-            )
-            while answers < 2:
+            answers = 0
+            while answers < 2:  # it may give one before it has taken all that waited
                 time.sleep(ASK_EVERY_S)
                 answered, job_id = job_of(script)
                 if job_id:

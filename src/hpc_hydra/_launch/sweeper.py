@@ -62,14 +62,11 @@ class QuickCheck:
         except HydraException as error:
             if isinstance(error, CompactHydraException) and not isinstance(error, LauncherError):
                 raise  # which Hydra says in a few lines
-            later = 0
-            if isinstance(error, RunFailed):
-                later = sum(map(len, self.overrides[self.batch_index :]))
-            sys.exit(
-                f"{error}\n{later} runs of later batches were not submitted."
-                if later
-                else str(error)
-            )
+            said = str(error)
+            later = self.overrides[self.batch_index :] if isinstance(error, RunFailed) else ()
+            if count := sum(map(len, later)):
+                said += f"\n{count} runs of later batches were not submitted."
+            sys.exit(said)
         except OSError as error:
             if error.errno not in NO_PLACE:
                 raise
