@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -76,3 +78,11 @@ def typed_overrides(config: DictConfig) -> list[str]:
     them would have it."""
     overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     return list(overrides)
+
+
+def directory_override(key: str, directory: Path) -> str:
+    """The override by which Hydra takes ``directory`` as it is, whatever its name."""
+    text = str(directory)
+    if not re.fullmatch(r"[\w./+-]+", text, re.ASCII):
+        text = QuotedString(text, Quote.single).with_quotes()
+    return f"{key}={text}"

@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import CompactHydraException, HydraException
 from hydra.experimental.callback import Callback
@@ -30,7 +29,7 @@ from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
-from ._overrides import refuse_unknown, typed_overrides
+from ._overrides import directory_override, refuse_unknown, typed_overrides
 from ._ranks import by_torchrun, global_rank
 from ._source import Source
 
@@ -192,8 +191,7 @@ def _directory(config: DictConfig, key: str) -> Path:
 
 def pin_sweep(config: DictConfig, directory: Path) -> None:
     """Let the jobs, which compose their config anew from overrides, write to ``directory``, and nowhere else."""
-    quoted = QuotedString(str(directory), Quote.single).with_quotes()
-    override = f"hydra.sweep.dir={quoted}"
+    override = directory_override("hydra.sweep.dir", directory)
     there: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
     if override not in there:
         with open_dict(config), read_write(config.hydra):

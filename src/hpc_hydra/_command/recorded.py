@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,13 +92,3 @@ def place_of_app(words: Sequence[str]) -> int:
             break
         place += 2 if words[place] in ("-X", "-W") else 1
     return place
-
-
-def directory_override(key: str, directory: Path) -> str:
-    """The override by which Hydra takes ``directory`` as it is, whatever its name."""
-    text = str(directory)
-    if not re.fullmatch(r"[\w./+-]+", text):
-        from hydra.core.override_parser.types import Quote, QuotedString
-
-        text = QuotedString(text, Quote.single).with_quotes()
-    return f"{key}={text}"

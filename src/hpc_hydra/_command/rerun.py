@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .recorded import Command, directory_override, place_of_app
+from .recorded import Command, place_of_app
 from .sweeps import RUN, fail, refuse_foreign, run_named
 
 # What of Hydra's own a run depends on, not only its sweep.
@@ -31,6 +31,8 @@ def rerun(
     hpc rerun 3                  prints it: to be changed, or for a debugger
     hpc rerun fig1 3 --here      executes it
     """
+    from .._overrides import directory_override
+
     directory, run = run_named(words)
     if here:
         refuse_foreign(directory)

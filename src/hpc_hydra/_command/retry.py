@@ -10,7 +10,7 @@ import typer
 from .. import _records as records
 from .._table import counts
 from . import completion
-from .recorded import Command, directory_override
+from .recorded import Command
 from .sweeps import RUNS, YES, agreed, fail, listed, named, refuse_foreign, run_of
 
 
@@ -40,6 +40,8 @@ def retry(
     hpc retry fig1 --run 3 --redo       run 3 from the start; what it left is kept in .../earlier
     hpc retry fig1 epochs=20            more of the same: all runs go on, complete ones too
     """
+    from .._overrides import directory_override
+
     words = words or []
     named_first = bool(words) and ("=" not in words[0] or Path(words[0]).is_dir())
     directory = named(words[0] if named_first else None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
@@ -21,7 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra_plugins.hydra_submitit_launcher import submitit_launcher as stock
@@ -32,7 +30,7 @@ from .. import _records as records
 from .._files import locked, writable_by_all
 from .._hydra import Composer, subdir_of
 from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
-from .._overrides import typed_overrides
+from .._overrides import directory_override, typed_overrides
 from .._recording import (
     LauncherError,
     RunFailed,
@@ -447,10 +445,7 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _sweep_dir(self) -> str:
         """The override that chooses this sweep's directory, for the shell."""
-        directory = str(self.directory)
-        if not re.fullmatch(r"[\w./+-]+", directory):
-            directory = QuotedString(directory, Quote.single).with_quotes()
-        return shlex.quote(f"hydra.sweep.dir={directory}")
+        return shlex.quote(directory_override("hydra.sweep.dir", self.directory))
 
 
 @contextmanager
