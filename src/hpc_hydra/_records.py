@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -318,6 +319,12 @@ def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]
     attempts: list[dict[str, Any]] = record.get("attempts", [])
     if attempts and "end" not in attempts[-1]:
         attempts[-1] |= {"state": state, "end": now(), **used}
+
+
+def counts(records: Iterable[Mapping[str, Any]]) -> str:
+    """How many are in each state: ``2 completed, 1 failed``."""
+    numbers = Counter(record["state"].lower() for record in records)
+    return ", ".join(f"{number} {state}" for state, number in numbers.items())
 
 
 def early_end(record: Mapping[str, Any]) -> str:

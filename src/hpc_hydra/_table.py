@@ -5,14 +5,15 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import UNDER_WAY, early_end, hydras_own, newest_sweep, one_line, running_s, states
+from ._records import UNDER_WAY, counts, early_end, hydras_own, newest_sweep, running_s, states
+from ._results import shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -77,14 +78,14 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         cells.append([Text(text) for text in texts])
         cells[-1][3].style = COLORS.get(run["state"], "")
     if cells:
-        shown = Table(box=box.SIMPLE_HEAD)
+        listing = Table(box=box.SIMPLE_HEAD)
         kept = [column for column in range(len(names)) if any(row[column].plain for row in cells)]
         for column in kept:
             # What is cut off may be all that differs.
-            shown.add_column(names[column], no_wrap=names[column] in ("run", "state"), overflow="fold")  # fmt: skip
+            listing.add_column(names[column], no_wrap=names[column] in ("run", "state"), overflow="fold")  # fmt: skip
         for row in cells:
-            shown.add_row(*(row[column] for column in kept))
-        parts.append(shown)
+            listing.add_row(*(row[column] for column in kept))
+        parts.append(listing)
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         if end := early_end(run):
@@ -101,12 +102,6 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     parts.append(Text(f"{len(runs)} runs: {counts(runs)}"))
     parts.append(Text(f"outputs: {directory}", overflow="ignore", no_wrap=True))
     return parts
-
-
-def counts(runs: Iterable[Mapping[str, Any]]) -> str:
-    """How many are in each state."""
-    numbers = Counter(run["state"].lower() for run in runs)
-    return ", ".join(f"{numbers[state]} {state}" for state in numbers)
 
 
 def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[str]]]:
@@ -130,9 +125,7 @@ def short(result: Any) -> str:
     """``result`` in a cell of a table."""
     if isinstance(result, Mapping):
         return ", ".join(f"{name}={short(value)}" for name, value in result.items())
-    if isinstance(result, float):
-        return f"{result:.4g}"
-    return "" if result is None else one_line(str(result))
+    return shown(result)
 
 
 def _waits_for(run: Mapping[str, Any]) -> str:

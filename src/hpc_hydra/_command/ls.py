@@ -17,7 +17,7 @@ import typer
 from .. import _records as records
 from .. import _squeue as squeue
 from .._results import flat, is_number, names_of
-from .._table import console, counts, short
+from .._table import console, short
 from .recorded import place_of_app
 from .sweeps import JSON, as_json, fail
 
@@ -94,7 +94,7 @@ def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) ->
         "app": _app(submissions[-1].get("command", "")),
         "overrides": records.shown(record["overrides"]),
         "runs": len(runs),
-        "states": counts(runs),
+        "states": records.counts(runs),
         "results": {name: [min(values), max(values)] for name, values in results.items()},
         "directory": str(sweep),
     }

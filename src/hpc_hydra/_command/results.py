@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
+from .. import _records as records
 from .. import _results as results_
 from .._advice import used
 from .._results import Row, Table, shown
@@ -107,15 +107,11 @@ def results(
         _print(table, [*([column] if column else []), *(used({}) if resources else [])])
         if hidden > 0:
             print(f"and {hidden} more; all of them: --rows={hidden + rows}, or --csv")
-        states = Counter(run.record["state"].lower() for run in runs)
-        said = [
-            f"{len(runs)} runs: {', '.join(f'{number} {state}' for state, number in states.items())}"
-        ]
+        said = [f"{len(runs)} runs: {records.counts(run.record for run in runs)}"]
         said += [f"{count} of them chosen"] if where else []
         said += [order] if order else []
-        said += (
-            [f"mean ± standard deviation over {', '.join(over)}, of completed runs"] if over else []
-        )
+        if over:
+            said += [f"mean ± standard deviation over {', '.join(over)}, of completed runs"]
         print("; ".join(said))
         if resources:
             _print_advice(runs)
@@ -159,9 +155,10 @@ def _result(table: Table) -> str:
 def _print(table: Table, wanted: Sequence[str]) -> None:
     """On a terminal, what there is room for: ``wanted`` columns after those of parameters and results."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table as Printed
     from rich.text import Text
+
+    from .._table import console
 
     if table.constant:
         print(*(f"{name}={shown(value)}" for name, value in table.constant.items()))
@@ -169,14 +166,14 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         name for name in table.columns
         if not name.endswith(".std") and any(row.get(name) is not None for row in table.rows)
     ]  # fmt: skip
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(width=1000)
+    where = console()
     names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
     headings = {name: "duration" if name == "duration_s" else name for name in columns}
     cells = {name: [_cell(row, name, names) for row in table.rows] for name in columns}
     first = ["sweep", "run", *table.parameters, *table.results, *wanted]
     important = [name for name in first if name in columns]
     fitting: list[str] = []
-    room = console.width - 2
+    room = where.width - 2
     for name in [*important, *(name for name in columns if name not in important)]:
         width = min(max(map(len, (headings[name], *cells[name]))), WIDEST) + 3
         if width <= room or not fitting:
@@ -193,7 +190,7 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         )
     for row_cells in zip(*(cells[name] for name in kept), strict=True):
         printed.add_row(*map(Text, row_cells))
-    console.print(printed)
+    where.print(printed)
     if left_out := [name for name in columns if name not in fitting]:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
 

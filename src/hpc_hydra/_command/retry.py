@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from .. import _records as records
-from .._table import counts
 from . import completion
 from .recorded import Command
 from .sweeps import RUNS, YES, agreed, fail, listed, named, refuse_foreign, run_of
@@ -71,7 +70,7 @@ def retry(
             f"Under way with the values of before: {listed(under_way)}. Wait, or hpc cancel.",
             1,
         )
-    print(f"{directory}: {counts(runs)}")
+    print(f"{directory}: {records.counts(runs)}")
     if not todo:
         jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
         print(f"Nothing to do: {jobs or 'to do it again, --redo'}.")

@@ -70,7 +70,7 @@ def _watch(directory: Path, rows: int) -> None:
                 break
             if where.is_terminal:
                 live.update(Group(*_table.table(directory, runs, rows)), refresh=True)
-            elif (line := _table.counts(runs)) != before:
+            elif (line := records.counts(runs)) != before:
                 print(line, flush=True)
                 before = line
             try:

@@ -9,7 +9,6 @@ import math
 import os
 import re
 import statistics
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -94,10 +93,7 @@ def _packed(text: str) -> str:
 
 
 def _summary(runs: Sequence[Run], table: Table) -> str:
-    states = Counter(run.record["state"].lower() for run in runs)
-    facts = {
-        "runs": f"{len(runs)}: {', '.join(f'{count} {state}' for state, count in states.items())}"
-    }
+    facts = {"runs": f"{len(runs)}: {records.counts(run.record for run in runs)}"}
     for name in table.results[:3]:
         lowest = lower_is_better(name)
         for row in table.best(name, lowest).rows[:1]:
