@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._metrics import read_metrics
 from ._records import ENDED_EARLY
-from ._results import Run, Table, Value, cut, is_number, mean_and_spread, shown, table_of
+from ._results import Run, Table, Value, cut, is_number, mean_and_spread, order, shown, table_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,11 +105,11 @@ def against(
     if not points:
         raise ValueError("no completed run has a number as its result: name a --metric")
     figure, axes = _figure()
-    values = sorted({value for group in points.values() for value in group}, key=lambda each: _order((each,)))  # fmt: skip
+    values = sorted({value for group in points.values() for value in group}, key=order)
     place, side_by_side = _scale(axes, values)
     style_of, handles = _styles(list(points)), {}
     for number, group in enumerate(sorted(points, key=_order)):
-        found = sorted(points[group].items(), key=lambda each: _order(each[:1]))
+        found = sorted(points[group].items(), key=lambda each: order(each[0]))
         aside = 0.6 * ((number + 0.5) / len(points) - 0.5) if side_by_side else 0
         style = style_of(group)
         for value, numbers in found:
@@ -234,5 +234,5 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _order(group: Group) -> list[tuple[int, Any]]:
-    return [(0, value) if is_number(value) else (1, str(value)) for value in group]
+def _order(group: Group) -> list[tuple[bool, Any]]:
+    return [order(value) for value in group]

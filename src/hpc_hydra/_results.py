@@ -97,7 +97,7 @@ class Table:
         """
         column = self.find(name)
         known = [row for row in self.rows if not _missing(row.get(column))]
-        known.sort(key=lambda row: _order(row[column]), reverse=descending)
+        known.sort(key=lambda row: order(row[column]), reverse=descending)
         return replace(
             self, rows=[*known, *(row for row in self.rows if _missing(row.get(column)))]
         )
@@ -385,8 +385,9 @@ def _missing(value: Value) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _order(value: Value) -> tuple[bool, Any]:
-    return isinstance(value, str), value
+def order(value: Value) -> tuple[bool, Any]:
+    """By which to sort: numbers come first, then the rest as text."""
+    return (False, value) if is_number(value) else (True, str(value))
 
 
 def _same(one: Value, other: Value) -> bool:

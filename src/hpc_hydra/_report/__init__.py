@@ -28,6 +28,7 @@ from .._results import (
     last_and_best,
     lower_is_better,
     names_of,
+    order,
     shown,
     table_of,
 )
@@ -258,7 +259,7 @@ def _data(
 
 def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     """By the values of a parameter: their names and colors, and to which each run belongs."""
-    values = sorted({row.get(name) for row in rows}, key=lambda each: (not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+    values = sorted({row.get(name) for row in rows}, key=order)
     numeric = all(map(is_number, values)) and len(values) > 2
     palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
     last = max(len(values) - 1, 1)
@@ -279,7 +280,7 @@ def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | N
         return None
     if not all(is_number(value) or (value is None and not parameter) for value in values):
         known = [value for value in values if value is not None or parameter]
-        ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, not is_number(each), each if is_number(each) else str(each)))  # fmt: skip
+        ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
         if len(ordered) > MANY:
             return None
         texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
