@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hpc_hydra._command.surroundings import seconds
+from hpc_hydra._command.doctor import is_longer
 
 from .hpc_command import hpc
 from .using import App
@@ -20,9 +20,9 @@ def test_without_slurm_no_job_could_run(yaml_app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"),
-    [("30", 1800), ("5:30", 330), ("1:00:00", 3600), ("2-00:00:00", 172800), ("1-12", 129600),
-     ("UNLIMITED", None), ("", None)],
+    ("time", "limit", "expected"),
+    [("90", "1:00:00", True), ("60", "1:00:00", False), ("2880", "1-12", True),
+     ("2880", "2-00:00:00", False), ("90", "UNLIMITED", False), ("90", "", False), ("", "60", False)],
 )  # fmt: skip
-def test_time_limits_as_slurm_writes_them(limit: str, expected: int | None) -> None:
-    assert seconds(limit) == expected
+def test_a_time_above_the_limit_of_a_partition(time: str, limit: str, expected: bool) -> None:
+    assert is_longer(time, limit) is expected

@@ -159,16 +159,25 @@ def _of_script(what: str, output: str, limits: dict[str, dict[str, str]]) -> Ite
     if not options:
         yield Finding("ok", f"{what}: {output.strip().splitlines()[-1]}")
         return
-    asked = surroundings.seconds(options.get("time", ""))
     for name in options.get("partition", "").split(","):
-        limit = surroundings.seconds(limits.get(name, {}).get("MaxTime", ""))
-        if asked and limit and asked > limit:  # a site may take it, and let it wait for ever
+        limit = limits.get(name, {}).get("MaxTime", "")
+        # A site may take it, and let it wait for ever.
+        if is_longer(options.get("time", ""), limit):
             yield Finding("bad", f"{what}: time={options['time']} is above the limit of partition {name}, "
-                          f"{limits[name]['MaxTime']}",
-                          "hydra.launcher.timeout_min=, or time= in cluster.py")  # fmt: skip
+                          f"{limit}", "hydra.launcher.timeout_min=, or time= in cluster.py")  # fmt: skip
             return
     sbatch = output.strip().splitlines()[-1].removeprefix("sbatch: ")
     yield Finding("ok", f"{what}: {re.sub('^Job [0-9]+ ', '', sbatch)}")
+
+
+def is_longer(time: str, limit: str) -> bool:
+    """Whether a job's ``time`` is above a partition's ``limit``, both as Slurm writes them."""
+    from .._site import minutes
+
+    try:
+        return minutes(time) > minutes(limit)
+    except ValueError:  # UNLIMITED, or not said
+        return False
 
 
 def _in_a_job(preset: str, output: str, folder: Path) -> Finding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -60,21 +59,6 @@ def partitions() -> dict[str, dict[str, str]]:
     return {row["PartitionName"]: row for row in rows if "PartitionName" in row}
 
 
-def seconds(limit: str) -> float | None:
-    """A time limit of Slurm: minutes, ``H:M:S`` or ``D-H:M:S``; None if it is none."""
-    days, _, clock = limit.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdecimal() for part in parts) or not (days or "0").isdecimal():
-        return None
-    numbers = [int(part) for part in parts]
-    if days:
-        numbers += [0] * (3 - len(numbers))
-    elif len(numbers) < 3:  # M, or M:S
-        numbers = [0, *numbers, *([0] if len(numbers) == 1 else [])]
-    hours, minutes, rest = numbers
-    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + rest
-
-
 def room(folder: Path, whose: str) -> Iterator[Finding]:
     """Whether there is some in ``folder``, and a quota lets it be used."""
     free = shutil.disk_usage(folder).free
@@ -106,19 +90,14 @@ def room(folder: Path, whose: str) -> Iterator[Finding]:
 
 def identities(folder: Path) -> Iterator[Finding]:
     """For Git and W&B; a run needs none."""
-    git = ["git", "-C", str(folder)]
-    try:
-        inside = (
-            subprocess.run([*git, "rev-parse", "--git-dir"], capture_output=True).returncode == 0
-        )
-        named = subprocess.run([*git, "config", "user.email"], capture_output=True).returncode == 0
-    except OSError:
+    git = ("git", "-C", str(folder))
+    if shutil.which("git") is None:
         yield Finding("note", "git is not here", "records will lack commits: `module load git`")
     else:
-        if not inside:
+        if answer(*git, "rev-parse", "--git-dir") is None:
             yield Finding("note", f"{folder} is in no git repository",
                           "records will lack commits, and jobs of a script a copy of the code: `git init`")  # fmt: skip
-        if not named:
+        if answer(*git, "config", "user.email") is None:
             yield Finding("note", "git does not know who you are",
                           "git config --global user.email you@example.org")  # fmt: skip
     if find_spec("wandb") is None:
