@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,21 +56,23 @@ def claim(directory: Path) -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    number = 1
-    while True:
-        candidate = directory if number == 1 else directory.with_name(f"{directory.name}_{number}")
-        try:
-            candidate.parent.mkdir(parents=True, exist_ok=True)
-            candidate.mkdir()
-            return candidate
-        except FileExistsError:
-            number += 1
-        except PermissionError:
-            parent = directory.parent
-            if not (parent.exists() and foreign_owner(parent.stat())):
-                raise
-            own = parent.with_name(f"{parent.name}_{getpass.getuser()}")
-            return claim(own / directory.name)
+    parent = directory.parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for candidate in numbered(directory):
+            with suppress(FileExistsError):
+                candidate.mkdir()
+                return candidate
+    except PermissionError:
+        if not (parent.exists() and foreign_owner(parent.stat())):
+            raise
+    return claim(parent.with_name(f"{parent.name}_{getpass.getuser()}") / directory.name)
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """``path``, ``path_2``, ``path_3`` and so on."""
+    yield path
+    yield from (path.with_name(f"{path.name}_{number}") for number in count(2))
 
 
 class DamagedRecord(ValueError):

@@ -50,10 +50,10 @@ def rerun(
         if word not in swept and (not records.hydras_own(word) or word.startswith(OF_THE_CONFIG))
     ]  # fmt: skip
     own = [each for each in run["overrides"] if not records.hydras_own(each)]
-    folder = _free(directory / "rerun" / str(run["number"]))
-    where = directory_override("hydra.run.dir", folder)
+    folders = records.numbered(directory / "rerun" / str(run["number"]))
+    free = next(folder for folder in folders if not folder.exists())
     command.words = [*command.words[:app], *kept]
-    command.add(*own, "hydra.mode=RUN", where)
+    command.add(*own, "hydra.mode=RUN", directory_override("hydra.run.dir", free))
     print(command.shell(), flush=True)
     if here:
         command.execute()
@@ -74,11 +74,3 @@ def _with_source(command: Command, directory: Path, submission: dict[str, Any]) 
     app = place_of_app(command.words)
     if Path(command.words[app]).is_relative_to(top):
         command.words[app] = str(copy / Path(command.words[app]).relative_to(top))
-
-
-def _free(folder: Path) -> Path:
-    number, free = 1, folder
-    while free.exists():
-        number += 1
-        free = folder.with_name(f"{folder.name}_{number}")
-    return free
