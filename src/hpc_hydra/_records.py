@@ -404,24 +404,12 @@ def state_of(end: str) -> str:
     return word if word in ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT") else "FAILED"
 
 
-class _Ends:
-    """What the job scripts say of jobs that ended before their runs; each is looked for once."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._known: dict[str, str] = {}
-
-    def of(self, run: Mapping[str, Any]) -> str:
-        """Blank if the job of ``run`` says nothing."""
-        if not run["log"]:
-            return ""
-        name = f"{run['log'].rpartition('/')[0]}/{run['job_id']}_ended"
-        if name not in self._known:
-            try:
-                self._known[name] = (self._directory / name).read_text(errors="replace").strip()
-            except OSError:
-                self._known[name] = ""
-        return self._known[name]
+def _said_at_end(path: Path) -> str:
+    """What a job script says of its job, which ended before its runs; blank if it says nothing."""
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def states(
@@ -455,11 +443,12 @@ def states(
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on, ends = [], _Ends(directory)
+    going_on, said_at_end = [], cache(_said_at_end)  # several runs may have one job
     for run in runs:
         if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
             continue
-        if end := ends.of(run):
+        log_file = directory / (run["log"] or "none")
+        if end := said_at_end(log_file.with_name(f"{run['job_id']}_ended")):
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
