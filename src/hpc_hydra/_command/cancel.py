@@ -52,7 +52,8 @@ def cancel(
         return
     kept = {each["job_id"] for each in going if each not in chosen}
     shared = [each for each in chosen if each["job_id"] in kept]
-    agreed(f"Cancel {listed([each['number'] for each in chosen])} of {directory}?", yes)
+    what = listed([each["number"] for each in chosen])
+    agreed(f"Cancel {what} of {directory}?", yes)
     jobs = sorted({each["job_id"] for each in chosen} - kept)
     slurm = record["cluster"] == "slurm"
     for each in shared if slurm else chosen:
@@ -74,9 +75,7 @@ def cancel(
         if time.monotonic() > deadline:
             fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
         time.sleep(1)
-    print(
-        f"cancelled: {listed([each['number'] for each in chosen])}. To go on: hpc retry {directory}"
-    )
+    print(f"cancelled: {what}. To go on: hpc retry {directory}")
 
 
 def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
@@ -107,29 +106,27 @@ def _scancel(*words: str) -> None:
 
 def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
     """Tell the supervisors of ``runs`` to look, until all of these are over."""
-    deadline = time.monotonic() + GIVE_UP_S
+    began = due = time.monotonic()
     while left := [
-        each
-        for each in runs
+        each for each in runs
         if not records.has_ended(directory / str(each["number"]), each["job_id"])
-    ]:
-        if time.monotonic() > deadline:
+    ]:  # fmt: skip
+        now = time.monotonic()
+        if now > began + GIVE_UP_S:
             fail(
                 f"{listed([each['number'] for each in left])} did not end. Of a sweep with "
-                "process_per_run=false, only a whole job can be cancelled.", 1,
-            )  # fmt: skip
-        if cluster == "slurm":
-            _scancel("--signal=CONT", *{each["job_id"] for each in left})
-        else:
-            folder = (directory / left[0]["log"]).parent
-            for process in _processes(folder):
-                with suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGCONT)
-        until = time.monotonic() + SIGNAL_EVERY_S
-        while time.monotonic() < until and not all(
-            records.has_ended(directory / str(each["number"]), each["job_id"]) for each in left
-        ):
-            time.sleep(0.2)
+                "process_per_run=false, only a whole job can be cancelled.",
+                1,
+            )
+        if now >= due:
+            due = now + SIGNAL_EVERY_S
+            if cluster == "slurm":
+                _scancel("--signal=CONT", *{each["job_id"] for each in left})
+            else:
+                for process in _processes((directory / left[0]["log"]).parent):
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGCONT)
+        time.sleep(0.2)
 
 
 def _processes(folder: Path) -> list[int]:
