@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,16 +51,14 @@ class Command:
         in a row, not on both sides of an option."""
         new = {records.key_of(each): each for each in overrides}
         left = dict(new)
-        words = [
-            left.pop(key, "") if key in new else word
-            for word in self.words for key in [records.key_of(word)]
-        ]  # fmt: skip
+        keys = [(word, records.key_of(word)) for word in self.words]
+        words = [left.pop(key, "") if key in new else word for word, key in keys]
         words = [word for word in words if word]
         app = place_of_app(words)
-        place = next(
-            (at for at, word in enumerate(words) if at > app and "=" in word and word[0] != "-"),
-            len(words),
+        others = (
+            at for at, word in enumerate(words) if at > app and "=" in word and word[0] != "-"
         )
+        place = next(others, len(words))
         self.words = [*words[:place], *left.values(), *words[place:]]
 
     def shell(self) -> str:
@@ -80,6 +78,12 @@ class Command:
             os.execve(self.python, [self.python, *self.words], {**os.environ, **self.variables})
         except OSError as error:
             fail(f"the command cannot be started: {error}\n    {self.shell()}")
+
+
+def submission_of(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    """That to which a ``run`` of the sweep in ``directory`` belongs; empty if it is not recorded."""
+    submissions = records.read(directory / records.SWEEP).get("submissions", [])
+    return next((each for each in submissions if each["submission"] == run.get("submission")), {})
 
 
 def place_of_app(words: Sequence[str]) -> int:

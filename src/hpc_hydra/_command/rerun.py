@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .recorded import Command, place_of_app
+from .recorded import Command, place_of_app, submission_of
 from .sweeps import RUN, fail, refuse_foreign, run_named
 
 # What of Hydra's own a run depends on, not only its sweep.
@@ -36,10 +36,8 @@ def rerun(
     directory, run = run_named(words)
     if here:
         refuse_foreign(directory)
-    submissions = records.read(directory / records.SWEEP).get("submissions", [])
-    numbered = {each["submission"]: each for each in submissions}
-    submission = numbered.get(run.get("submission"))
-    if submission is None:
+    submission = submission_of(directory, run)
+    if not submission:
         fail(f"run {run['number']} was not submitted by a command that is recorded.")
     command = Command.of(directory, submission)
     _with_source(command, directory, submission)

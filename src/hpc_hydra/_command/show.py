@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer  # noqa: F401 - of the annotations
 
-from .. import _metrics as metrics
 from .. import _records as records
-from .._metrics import newest_step
+from .._metrics import newest_step, read_metrics
+from .recorded import submission_of
 from .sweeps import JSON, RUN, as_json, run_named
 
 
@@ -34,11 +34,9 @@ def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) 
 
 def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     folder = records.folder_of(directory, run["number"])
-    submissions = records.read(directory / records.SWEEP).get("submissions", [])
-    numbered = {each["submission"]: each for each in submissions}
-    submission = numbered.get(run.get("submission"), {})
+    submission = submission_of(directory, run)
     last: dict[str, float] = {}
-    for values in metrics.read_metrics(folder).values():
+    for values in read_metrics(folder).values():
         last |= values
     config = folder / ".hydra" / "config.yaml"
     if run.get("log"):
