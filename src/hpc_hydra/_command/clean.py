@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,7 @@ from . import completion
 from .ls import below
 from .sweeps import JSON, YES, agreed, as_json, named
 
+SOURCE = re.compile(r"source(_\d+)?")  # as records.claim names copies
 # What the library and Hydra put into a sweep's directory, beside the runs.
 OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
 
@@ -129,16 +131,11 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
     """What of a sweep may go."""
     folders = [sweep / str(run["number"]) for run in runs]
     completed = [run["state"] == "COMPLETED" for run in runs]
-    sources = [
-        path for path in sweep.glob("source*")
-        if path.name.removeprefix("source").lstrip("_").isdecimal() or path.name == "source"
-    ]  # fmt: skip
+    sources = [path for path in sweep.iterdir() if SOURCE.fullmatch(path.name)]
     if kind is What.checkpoints:
         done = [folder for folder, is_done in zip(folders, completed, strict=True) if is_done]
-        return [
-            path for folder in done if folder.is_dir()
-            for path in folder.iterdir() if NAME.fullmatch(path.name)
-        ]  # fmt: skip
+        files = (path for folder in done for path in folder.glob("checkpoint_*"))
+        return [path for path in files if NAME.fullmatch(path.name)]
     if kind is What.sources:
         return sources if all(completed) else []
     if any(completed) or _ever_completed(sweep):
