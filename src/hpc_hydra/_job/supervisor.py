@@ -36,7 +36,6 @@ from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
-from .._records import CANCELLED, cancelled_path
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_path
 from .watch import Watch
@@ -247,27 +246,25 @@ class Supervisor:
             signals.unheard.append(number)
         elif self.child and len(self.doing) == 1 and self._is_cancelled(self.doing[0]):
             number = signal.SIGTERM  # for this run, which may save; the others of the job go on
-            signal.signal(signal.SIGALRM, lambda *_: self._kill())
+            signal.signal(signal.SIGALRM, lambda *_: self._pass_on(signal.SIGKILL))
             signal.setitimer(signal.ITIMER_REAL, signals.TERM_GRACE_S + signals.HAND_OVER_S)
+        self._pass_on(number)
+
+    def _pass_on(self, number: int) -> None:
         if self.child:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self.child, number)
 
     def _is_cancelled(self, todo: Todo) -> bool:
         """Whether `hpc cancel` has left word that this run, one of several of its job, is to end."""
-        return cancelled_path(self.folder, todo.number).exists()
+        return records.cancelled_path(self.folder, todo.number).exists()
 
     def _end_cancelled(self, todo: Todo) -> bool:
         """Whether that was so; then it is over."""
         cancelled = self._is_cancelled(todo)
         if cancelled and not todo.is_over():
-            self._end(todo, CANCELLED)
+            self._end(todo, records.CANCELLED)
         return cancelled
-
-    def _kill(self) -> None:
-        if self.child:
-            with suppress(ProcessLookupError):
-                os.kill(self.child, signal.SIGKILL)
 
     def _word(self, what: str) -> Path:
         """A file between the job script and its ranks."""
