@@ -68,26 +68,23 @@ class Work:
             PermissionError: it belongs to somebody else.
         """
         with open_own(path) as file:
-            work, common = cls._read(file)
-            if work.format == 1:
-                return work, common, work.jobs[job]
-            return work, common, json.loads(next(islice(file, job, None)))
+            work, common, lines = cls._read(file)
+            return work, common, json.loads(next(islice(lines, job, None)))
 
     @classmethod
     def numbers(cls, path: Path, first: int, end: int) -> tuple[Work, list[list[int]]]:
         """The numbers of the runs of jobs ``first`` to ``end`` in ``path``."""
         with open_own(path) as file:
-            work, _ = cls._read(file)
-            if work.format == 1:
-                jobs = work.jobs[first:end]
-            else:
-                jobs = list(map(json.loads, islice(file, first, end)))
+            work, _, lines = cls._read(file)
+            jobs = [json.loads(line) for line in islice(lines, first, end)]
         return work, [[number for number, _ in todos] for todos in jobs]
 
     @classmethod
-    def _read(cls, file: BinaryIO) -> tuple[Work, bytes]:
+    def _read(cls, file: BinaryIO) -> tuple[Work, bytes, Iterable[str | bytes]]:
         work = cls(**json.loads(file.readline()))
-        return work, file.read(work.common if work.format > 1 else -1)
+        if work.format == 1:
+            return work, file.read(), map(json.dumps, work.jobs)
+        return work, file.read(work.common), file
 
 
 def log_of_rank(log: str, rank: int) -> str:
