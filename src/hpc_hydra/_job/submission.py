@@ -92,13 +92,8 @@ def log_of_rank(log: str, rank: int) -> str:
     return f"{log.removesuffix('_0_log.out')}_{rank}_log.out"
 
 
-def log_path(folder: Path, job_id: str, number: int, rank: int, alone: bool) -> Path:
-    """What a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
-    return folder / log_name(job_id, number, rank, alone)
-
-
 def log_name(job_id: str, number: int, rank: int, alone: bool) -> str:
-    """See `log_path`."""
+    """Of what a rank of run ``number`` prints: the log of its job, if the run is ``alone`` in that."""
     run = "" if alone else f"_run_{number}"
     return f"{job_id}{run}_{rank}_log.out"
 

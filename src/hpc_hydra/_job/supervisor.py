@@ -37,7 +37,7 @@ from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
 from .._signals import STOPPED, WARNING
-from .submission import KILLED, Work, log_path
+from .submission import KILLED, Work, log_name
 from .watch import Watch
 from .worker import Todo, fail, flush, forget_chance, prepare, say
 
@@ -67,7 +67,7 @@ class Supervisor:
         self.todo_of_job = [
             Todo(
                 self.folder, Path(self.work.sweep_dir, str(number)), number, rank, overrides, job_id,
-                None if alone else log_path(self.folder, job_id, number, rank, alone=False),
+                None if alone else self.folder / log_name(job_id, number, rank, alone=False),
             )
             for number, overrides in runs
         ]  # fmt: skip

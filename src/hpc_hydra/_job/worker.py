@@ -26,7 +26,8 @@ from .. import _ranks as ranks
 from .. import _resources as resources
 from .. import _signals as signals
 from .._ranks import VISIBLE_GPUS
-from .submission import Work, log_path, result_path, write_result
+from .._recording import RecordCallback
+from .submission import Work, log_name, result_path, write_result
 
 # Set where Slurm itself gives each rank GPUs of its own.
 GPUS_OF_RANK = ("SLURM_GPUS_PER_TASK", "SLURM_NTASKS_PER_GPU", "SLURM_GPU_BIND")
@@ -68,20 +69,16 @@ class Todo:
 
     def blame(self, error: str) -> None:
         """Record the ``error`` of another rank than the first one, which may only learn that its peer is gone."""
-        from .. import _records as records
-
-        if self.rank > 0:
-            log = self.log or log_path(self.folder, self.job_id, self.number, self.rank, alone=True)
-            own = os.path.relpath(log, self.directory.parent)
-            more: dict[str, Any] = {
-                "log": own,
-                "failed": {"rank": self.rank, "attempt": attempt.number()},
-            }
-            run = (self.directory, self.overrides, self.job_id)
-            for _ in range(3):  # the first rank may just be writing that it begins
-                with suppress(OSError):
-                    records.record_end(*run, error, "FAILED", **more)
-                time.sleep(0.1)
+        if self.rank == 0:
+            return
+        log = self.log or self.folder / log_name(self.job_id, self.number, self.rank, alone=True)
+        own = os.path.relpath(log, self.directory.parent)
+        failed = {"rank": self.rank, "attempt": attempt.number()}
+        run = (self.directory, self.overrides, self.job_id)
+        for _ in range(3):  # the first rank may just be writing that it begins
+            with suppress(OSError):
+                records.record_end(*run, error, "FAILED", log=own, failed=failed)
+            time.sleep(0.1)
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
