@@ -18,13 +18,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig
 from submitit import JobEnvironment
 
 from .. import _attempt as attempt
 from .. import _ranks as ranks
+from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
+from .._hydra import (
+    Composer,
+    add_callback,
+    begin,
+    finish,
+    read_copies,
+    share_config_store,
+    share_parsed,
+    value_of,
+)
 from .._ranks import VISIBLE_GPUS
 from .._recording import RecordCallback
 from .submission import Work, log_name, result_path, write_result
@@ -82,8 +95,6 @@ class Todo:
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
-        from .. import _records as records
-
         try:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
@@ -116,22 +127,6 @@ def prepare(
         _take_share(job)
     else:
         _use_cpus_of(-(-job.num_tasks // job.num_nodes))
-    from hydra.core.singleton import Singleton
-    from hydra.core.utils import JobReturn, JobStatus, setup_globals
-
-    from .. import _records as records
-    from .._hydra import (
-        Composer,
-        add_callback,
-        begin,
-        finish,
-        read_copies,
-        share_config_store,
-        share_parsed,
-        value_of,
-    )
-    from .._recording import RecordCallback
-
     share_config_store()
     share_parsed()
     records.origin = work.origin
