@@ -58,7 +58,7 @@ class Launcher(stock.BaseSubmititLauncher):
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
     _copy: Path | None = None  # of the source
-    _refused = False  # some runs, after others were submitted
+
     _sweep: dict[str, Any]  # as it was recorded before
 
     def launch(
@@ -97,10 +97,10 @@ class Launcher(stock.BaseSubmititLauncher):
         log.info("runs: %d, outputs in %s", len(runs), self.directory)
         try:
             with _interrupt_deferred():
-                self._submit_what_is_left(runs)
+                left = self._submit_what_is_left(runs)
             if not self.params["wait"]:
                 print(self._how_to_go_on(runs), file=sys.stderr)
-                if self._refused:
+                if any(run.job_id is None for run in left):
                     sys.exit(1)
                 return [JobReturn(run.overrides, status=JobStatus.COMPLETED) for run in runs]
             return self._wait(runs)
@@ -159,15 +159,16 @@ class Launcher(stock.BaseSubmititLauncher):
 
     # --- submission ------------------------------------------------------------------------------
 
-    def _submit_what_is_left(self, runs: list[Run]) -> None:
+    def _submit_what_is_left(self, runs: list[Run]) -> list[Run]:
         """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
-        have ended without completing."""
+        have ended without completing; return them. Slurm may have refused some."""
         try:
             with locked(self.folder / "lock"):
                 if left := self._take_over(runs):
                     self._submit(left, runs)
                 if (self.directory / records.SUBMITTED).exists():
                     self._record(runs)
+                return left
         except BlockingIOError as error:
             raise LauncherError(
                 f"another command is submitting the runs of {self.directory}: repeat this in a moment"

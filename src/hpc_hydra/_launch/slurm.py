@@ -204,7 +204,6 @@ class SlurmLauncher(Launcher):
             self._note(jobs, job_id, work.shared, work.ranks, script)
 
     def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
-        self._refused = True
         submitted = sum(run.job_id is not None for run in runs)
         more = remedy(refusal, len(runs), self.params["qos"])
         reason = f"{refusal}\n{more}" if more else str(refusal)
