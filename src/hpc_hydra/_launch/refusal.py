@@ -11,15 +11,19 @@ from .._commands import answer
 class Refused(Exception):
     """Slurm did not take a job; the text is sbatch's."""
 
+    def explained(self, runs: int, qos: str | None) -> str:
+        """The text, and what to do about it as far as Slurm tells.
 
-def remedy(refusal: Refused, runs: int, qos: str | None) -> str:
-    """What to do about it, as far as Slurm tells; blank otherwise.
+        Args:
+            runs: of the sweep.
+            qos: of its jobs; None for the user's default one.
+        """
+        text = str(self)
+        remedy = _remedy(text, runs, qos)
+        return f"{text}\n{remedy}" if remedy else text
 
-    Args:
-        runs: of the sweep.
-        qos: of its jobs; None for the user's default one.
-    """
-    text = str(refusal)
+
+def _remedy(text: str, runs: int, qos: str | None) -> str:
     if re.search("Max.*Submit|job submit limit", text):
         limit = submit_limit(qos)
         per_job = max(-(-runs // limit) if limit else 10, 2)

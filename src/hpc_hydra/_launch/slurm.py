@@ -24,7 +24,7 @@ from .._recording import LauncherError
 from .._source import Source
 from .gpus import asks_for_gpus
 from .launcher import Launcher
-from .refusal import Refused, remedy
+from .refusal import Refused
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
@@ -128,9 +128,7 @@ class SlurmLauncher(Launcher):
             ["sbatch", "--test-only"], input=script, capture_output=True, text=True
         )
         if ended.returncode:
-            refusal = Refused(ended.stderr.strip())
-            more = remedy(refusal, 1, self.params["qos"])
-            reason = f"{refusal}\n{more}" if more else str(refusal)
+            reason = Refused(ended.stderr.strip()).explained(1, self.params["qos"])
             raise LauncherError(f"Slurm would not take the job: {reason}")
         print(ended.stderr.strip())
 
@@ -205,8 +203,7 @@ class SlurmLauncher(Launcher):
 
     def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
         submitted = sum(run.job_id is not None for run in runs)
-        more = remedy(refusal, len(runs), self.params["qos"])
-        reason = f"{refusal}\n{more}" if more else str(refusal)
+        reason = refusal.explained(len(runs), self.params["qos"])
         if not submitted:
             raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
         log.error(
