@@ -11,7 +11,30 @@ JOBS = "${hydra.sweep.dir}/jobs"
 
 
 @dataclass
-class SlurmConf(SlurmQueueConf):
+class CommonConf:
+    """What both launchers have beside the stock ones' fields, or otherwise than these."""
+
+    # false: return after submission
+    wait: bool = True
+    # whether each run of a job has a process of its own
+    process_per_run: bool = True
+    # whether jobs import a copy of the source as it is at submission
+    copy_source: bool = True
+    # numbers of the runs to submit, of those that are to do; null: all
+    only_runs: list[int] | None = None
+    # true: runs that are complete too, from the start; what they have left goes to the folder `earlier`
+    redo: bool = False
+    # parameters, such as [epochs], whose values may differ from the recorded ones: runs go on with the new
+    # values, from their checkpoints, complete ones too
+    may_change: list[str] | None = None
+    # true: print the job script and ask sbatch whether it would take it, instead of submitting
+    test_only: bool = False
+    submitit_folder: str = JOBS
+    stderr_to_stdout: bool = True
+
+
+@dataclass
+class SlurmConf(CommonConf, SlurmQueueConf):
     """Like `submitit_slurm`; what is null has no line in the job script."""
 
     _target_: str = f"{PLUGIN}.SlurmLauncher"
@@ -34,39 +57,13 @@ class SlurmConf(SlurmQueueConf):
     use_srun: bool = True
     # options of srun, such as --cpus-per-task=4
     srun_args: list[str] | None = None
-    # false: return after submission
-    wait: bool = True
-    # whether each run of a job has a process of its own
-    process_per_run: bool = True
-    # whether jobs import a copy of the source as it is at submission
-    copy_source: bool = True
-    # numbers of the runs to submit, of those that are to do; null: all
-    only_runs: list[int] | None = None
-    # true: runs that are complete too, from the start; what they have left goes to the folder `earlier`
-    redo: bool = False
-    # parameters, such as [epochs], whose values may differ from the recorded ones: runs go on with the new
-    # values, from their checkpoints, complete ones too
-    may_change: list[str] | None = None
-    # true: print the job script and ask sbatch whether it would take it, instead of submitting
-    test_only: bool = False
-    submitit_folder: str = JOBS
-    stderr_to_stdout: bool = True
 
 
 @dataclass
-class LocalConf(LocalQueueConf):
+class LocalConf(CommonConf, LocalQueueConf):
     """Like `submitit_local`, but never more processes than cores; `cpus_per_task` counts."""
 
     _target_: str = f"{PLUGIN}.LocalLauncher"
-    wait: bool = True
-    process_per_run: bool = True
-    copy_source: bool = True
-    only_runs: list[int] | None = None
-    redo: bool = False
-    may_change: list[str] | None = None
-    test_only: bool = False
-    submitit_folder: str = JOBS
-    stderr_to_stdout: bool = True
     timeout_min: int = 7 * 24 * 60
 
 

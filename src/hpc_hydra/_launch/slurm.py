@@ -22,6 +22,7 @@ from .. import _squeue as squeue
 from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
+from .config import CommonConf
 from .gpus import asks_for_gpus
 from .launcher import Launcher
 from .refusal import Refused
@@ -37,10 +38,7 @@ SILENT = (
 )
 SHORTEST_DELAY_S = 20
 # Not of the job script.
-OWN = (
-    "runs_per_job", "wait", "process_per_run", "copy_source", "submitit_folder", "gpus", "gpus_of_node",
-    "only_runs", "redo", "may_change", "test_only",
-)  # fmt: skip
+OWN = {"runs_per_job", "gpus", "gpus_of_node", *vars(CommonConf())} - {"stderr_to_stdout"}
 
 
 class SlurmLauncher(Launcher):
