@@ -38,24 +38,22 @@ def used_here(wall_s: float) -> dict[str, float]:
 def asked() -> dict[str, int]:
     """On this node, by the Slurm job of this process: ``cpus``, ``mem_mib`` and ``gpus``, as far as it asked, and
     the ``tasks_per_node`` that share them, if there are several."""
-    cpus, gpus = (_number(name) for name in ("SLURM_CPUS_ON_NODE", "SLURM_GPUS_ON_NODE"))
-    mem = _number("SLURM_MEM_PER_NODE") or (_number("SLURM_MEM_PER_CPU") or 0) * (cpus or 1)
-    first = re.match(
-        r"\d+", os.environ.get("SLURM_TASKS_PER_NODE", "")
-    )  # `2(x3),1`: of the first node
-    tasks = max(int(first[0]) if first else 1, sharing)
+    cpus = _number("SLURM_CPUS_ON_NODE")
+    # Of the first node: the variable may be `2(x3),1`.
+    ranks = max(_number("SLURM_TASKS_PER_NODE"), sharing)
     found = {
         "cpus": cpus,
-        "mem_mib": mem,
-        "gpus": gpus,
-        "tasks_per_node": tasks if tasks > 1 else 0,
+        "mem_mib": _number("SLURM_MEM_PER_NODE") or _number("SLURM_MEM_PER_CPU") * (cpus or 1),
+        "gpus": _number("SLURM_GPUS_ON_NODE"),
+        "tasks_per_node": ranks if ranks > 1 else 0,
     }
     return {name: number for name, number in found.items() if number}
 
 
-def _number(name: str) -> int | None:
-    value = os.environ.get(name, "")
-    return int(value) if value.isdecimal() else None
+def _number(name: str) -> int:
+    """That at the beginning of a variable; 0 if there is none, or it has a unit."""
+    found = re.match(r"\d+\b", os.environ.get(name, ""))
+    return int(found[0]) if found else 0
 
 
 def oom_kills() -> int:
@@ -65,13 +63,10 @@ def oom_kills() -> int:
     with suppress(OSError, ValueError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, kinds, group = line.split(":", 2)
-            first, second = (
-                f"memory{group}/memory.oom_control",
-                f"{group.lstrip('/')}/memory.events",
-            )
+            path = f"memory{group}/memory.oom_control" if kinds else f".{group}/memory.events"
             if "memory" in kinds.split(",") or not kinds:
                 with suppress(OSError):
-                    text = (root / (first if kinds else second)).read_text()
+                    text = (root / path).read_text()
                     if found := re.search(r"^oom_kill (\d+)", text, re.MULTILINE):
                         return int(found[1])
     return 0
