@@ -61,9 +61,7 @@ class Source:
         ignored = self._ignored("--full-name", "--with-tree=HEAD", "--", ":/")
         if not changed or ignored is None:
             return ""
-        without = [
-            f":(top,exclude,literal){name}" for name in changed.split("\0") if name in ignored
-        ]
+        without = [f":(top,exclude,literal){name}" for name in ignored & {*changed.split("\0")}]
         # No program that would show encrypted files as text.
         plain = (
             "--no-color",
@@ -112,13 +110,10 @@ class Source:
         if self.root is None:
             return []
         listed = self._ask("ls-files", "--cached", "--others", "--exclude-standard", "-z")
-        if listed:
-            paths = [self.root / name for name in listed.split("\0") if name]
-        elif self.package:  # no git, or a copy in a folder that git ignores
+        paths = [self.root / name for name in (listed or "").split("\0") if name]
+        if not paths and self.package:  # no git, or a copy in a folder that git ignores
             top = self.root / self.package.partition(".")[0]
             paths = list(top.rglob("[!.]*"))  # not .env and the like
-        else:
-            paths = []
         # Outputs that git has not been told to ignore.
         sweeps = {path.parent for path in paths if path.name in ("sweep.json", "multirun.yaml")}
         runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
