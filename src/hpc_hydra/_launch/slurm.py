@@ -71,10 +71,8 @@ class SlurmLauncher(Launcher):
     def _make_executor(self) -> SlurmExecutor:
         from .job_script import SlurmExecutor, guarded
 
-        if (
-            "clusters" in (self.params["additional_parameters"] or {})
-            or "SBATCH_CLUSTERS" in os.environ
-        ):
+        additional = self.params["additional_parameters"] or {}
+        if "clusters" in additional or "SBATCH_CLUSTERS" in os.environ:
             raise LauncherError(
                 "clusters=NAME: squeue would not see jobs on another cluster. Leave it out, and "
                 "`export SLURM_CLUSTERS=NAME`, which all of Slurm's commands obey"
@@ -88,13 +86,13 @@ class SlurmLauncher(Launcher):
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
         together = self.params["runs_per_job"] == 1
         # What a request makes of the number stands in the others, or it is that of ranks.
-        if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
+        gpus, of_node = self.params["gpus"], self.params["gpus_of_node"]
+        if gpus is None and of_node is not None:
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        of_node = self.params["gpus_of_node"] is not None
-        asked = asks_for_gpus(parameters) or not together or of_node
-        if self.params["gpus"] is not None and not asked:
+        asked = asks_for_gpus(parameters) or not together or of_node is not None
+        if gpus is not None and not asked:
             raise LauncherError(
                 "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
                 "+setup=hpc_gpu, or set hydra.launcher.gpus_per_node"
@@ -140,21 +138,16 @@ class SlurmLauncher(Launcher):
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         from .job_script import max_jobs_per_array
 
-        per_job = self.params["runs_per_job"]
+        per_job, delay_s = self.params["runs_per_job"], self._signal_delay_s()
+        shared, use_srun = per_job > 1, self.params["use_srun"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
-        if (delay := self._signal_delay_s()) != self.params["signal_delay_s"]:
-            log.info("runs are warned %d s before their short time limit", delay)
-        executor = self._make_executor()
-        ranks = executor._num_tasks()
-        if ranks > 1 and per_job == 1:
+        if delay_s != self.params["signal_delay_s"]:
+            log.info("runs are warned %d s before their short time limit", delay_s)
+        ranks = self._make_executor()._num_tasks()
+        if ranks > 1 and not shared:
             log.info("each run has %d ranks: processes that are to work on it together", ranks)
         submission = self._prepare(
-            jobs,
-            runs,
-            shared=per_job > 1,
-            use_srun=self.params["use_srun"],
-            ranks=ranks,
-            signal_delay_s=self._signal_delay_s(),
+            jobs, runs, shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
         )
         executor = self._make_executor()  # now with the copy of the source on its path
         arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
@@ -168,7 +161,7 @@ class SlurmLauncher(Launcher):
             except Refused as refusal:
                 self._on_refusal(refusal, runs)
                 return
-            self._note(jobs[first:end], job_id, per_job > 1, ranks, script)
+            self._note(jobs[first:end], job_id, shared, ranks, script)
 
     def _note(
         self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, script: Path
