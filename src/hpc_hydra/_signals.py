@@ -118,8 +118,10 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
     if "SUBMITIT_EXECUTOR" in os.environ and not supervised:
         yield  # the stock launchers' own handler requeues, at once
         return
-    outer = _current
-    with _StopRequest({**grace_s, **_in_time(grace_s)}) as _current:
+    outer, in_time = _current, dict(grace_s)
+    if WARNING in grace_s:
+        in_time[WARNING] = min(grace_s[WARNING], max(warning_s - HAND_OVER_S, 0))
+    with _StopRequest(in_time) as _current:
         try:
             if unheard:
                 _current.hand_over(signal.Signals(unheard[0]))
@@ -183,14 +185,9 @@ def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:
     return grace_s | {WARNING: max(warning_s - HAND_OVER_S, 0)}
 
 
-def _in_time(grace_s: Mapping[signal.Signals, float]) -> dict[signal.Signals, float]:
-    limit = max(warning_s - HAND_OVER_S, 0)
-    return {WARNING: min(grace_s[WARNING], limit)} if WARNING in grace_s else {}
-
-
 def is_ignoring(config: Mapping[str, Any]) -> bool:
     """Whether a run of ``config`` goes on whatever it is sent: by convention its ``signal_policy``."""
-    policy = config.get("signal_policy") if "signal_policy" in config else None
+    policy = config.get("signal_policy")
     return getattr(policy, "value", policy) == "ignore"
 
 
