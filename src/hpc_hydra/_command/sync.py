@@ -60,7 +60,6 @@ def sync(
             else:
                 todo.append((f"{sweep.name} run {run['number']}", folder))
     failed: list[str] = []
-    sent = 0
     if todo:
         _reach()
         os.environ["WANDB_SILENT"] = "true"  # about the files that it writes again
@@ -68,11 +67,9 @@ def sync(
         batch = todo[first : first + AT_A_TIME]
         reasons = _send_runs(batch)
         failed += [f"{name}: {why}" for name, why in reasons.items()]
-        sent += len(batch) - len(reasons)
-        print(
-            f"{first + len(batch)} of {len(todo)} runs: {sent} sent, {len(failed)} failed",
-            flush=True,
-        )
+        done = first + len(batch)
+        said = f"{done - len(failed)} sent, {len(failed)} failed"
+        print(f"{done} of {len(todo)} runs: {said}", flush=True)
         if any("API key" in reason for reason in reasons.values()):
             fail("W&B does not know you here: wandb login", 1)
     if skipped:
@@ -103,9 +100,8 @@ def _to_send(directory: Path) -> list[Path]:
     with suppress(OSError, ValueError, KeyError):
         whole = json.loads((folder / STATE).read_text())["segments"]
     # Without any, what there was is set aside, and nothing could be written in its place.
-    incomplete = not any(folder.glob("offline-run-*")) or any(
-        each.name not in whole for each in unsent()
-    )
+    there = any(folder.glob("offline-run-*"))
+    incomplete = not there or any(each.name not in whole for each in unsent())
     configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
     if incomplete and all(map(Path.exists, configs)):
         _write_again(directory, configs)
@@ -168,27 +164,22 @@ def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
 def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
     """Why, of ``segments``, some were not sent."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
-    # It is run where W&B's own settings of a folder, such as `wandb offline`, are not found.
-    # There it leaves its logs, too.
-    place = tempfile.TemporaryDirectory()
-    options: dict[str, Any] = {
-        "capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "cwd": place.name,
-    }  # fmt: skip
     own = ("WANDB_MODE", "WANDB_DIR", "WANDB_SILENT")
     environment = {name: value for name, value in os.environ.items() if name not in own}
-    try:
-        with place:
+    # It is run where W&B's own settings of a folder, such as `wandb offline`, are not found.
+    # There it leaves its logs, too.
+    with tempfile.TemporaryDirectory() as place:
+        try:
             ended = subprocess.run(
-                command, env=environment, timeout=RUN_TIMEOUT_S * runs, **options
-            )
-        output = ended.stdout + ended.stderr
-    except subprocess.TimeoutExpired:
-        output = f"not sent within {RUN_TIMEOUT_S * runs} s"
-    left = [segment for segment in segments if not _is_sent(segment)]
-    lines = [
-        re.sub("^(wandb: |Error: )+", "", line) for line in output.splitlines() if line.strip()
-    ]
-    return {segment: _reason(segment, lines) for segment in left}
+                command, cwd=place, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                text=True, timeout=RUN_TIMEOUT_S * runs,
+            )  # fmt: skip
+            output = ended.stdout + ended.stderr
+        except subprocess.TimeoutExpired:
+            output = f"not sent within {RUN_TIMEOUT_S * runs} s"
+    said = [line for line in output.splitlines() if line.strip()]
+    lines = [re.sub("^(wandb: |Error: )+", "", line) for line in said]
+    return {each: _reason(each, lines) for each in segments if not _is_sent(each)}
 
 
 def _reason(segment: Path, lines: Sequence[str]) -> str:
