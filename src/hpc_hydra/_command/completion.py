@@ -25,13 +25,13 @@ Complete = Callable[[typer.Context, str], list[str]]
 
 
 def _quietly(find: Callable[[typer.Context, str], Iterable[str]]) -> Complete:
-    """Of what ``find`` gives that which begins as was typed. What is wrong is no matter here: it would be
-    printed into the line that is typed."""
+    """What ``find`` gives, of which Typer offers that which begins as was typed. What is wrong is no matter
+    here: it would be printed into the line that is typed."""
 
     @wraps(find)
     def found(context: typer.Context, incomplete: str) -> list[str]:
         with suppress(Exception), redirect_stderr(io.StringIO()):
-            return [each for each in find(context, incomplete) if each.startswith(incomplete)]
+            return [*find(context, incomplete)]
         return []
 
     return found
@@ -94,11 +94,9 @@ def _sweep(context: typer.Context) -> tuple[Path, list[dict[str, Any]]]:
     """The one that was typed before, or the newest, and its runs."""
     from .sweeps import named
 
-    words = [*(context.params.get("words") or context.params.get("sweeps") or ())]
-    words += [
-        context.params.get("sweep") or "",
-        *context.args,
-    ]  # with an option that lacks its value
-    typed = [word for word in words if word and word[0] != "-" and "=" not in word]
-    directory = named(typed[0] if typed else None)
+    typed = context.params
+    words = typed.get("words") or typed.get("sweeps") or [typed.get("sweep") or ""]
+    words = [*words, *context.args]  # the latter with an option that lacks its value
+    names = (word for word in words if word and word[0] != "-" and "=" not in word)
+    directory = named(next(names, None))
     return directory, records.read_sweep(directory)["runs"]
