@@ -15,13 +15,14 @@ export MYPY_CACHE_DIR := $(CACHE)/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 
 help:
-	@echo 'make demo     generate a repository and run its sweep (on Slurm if sbatch answers)'
+	@echo 'make demo     generate a repository and run its sweep (on Slurm if sinfo answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
 	@echo 'make quick    those of the library that need neither a cluster nor a generated repository: a minute'
 	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
 	@echo 'make chaos    all of it at random, several at a time, for twenty minutes'
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (a quarter of an hour)'
 	@echo 'make cluster  start a throwaway Slurm cluster on this machine'
+	@echo 'make picture  draw the pictures of the documentation, from the sweep of the last demo'
 
 # make demo FRAMEWORK=pytorch
 FRAMEWORK ?= scikit-learn
@@ -65,7 +66,6 @@ cluster:
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	@$(CLUSTER) start
 
-# The README's pictures, from the sweep of the last demo.
 picture:
 	$(ENV)/bin/python scripts/picture.py $(CACHE)/demo/hpc-experiment
 

@@ -131,7 +131,7 @@ def installation(venv: str) -> list[str]:
         commands.insert(1, f"{pip} 'pip>=24.1'")
     if shutil.which("uv"):
         make = f'uv venv --allow-existing --python "$(command -v python3)" {venv}'
-        commands = [make, f"{UV} pip install --python {venv}/bin/python --editable '.[dev]'"]
+        commands = [make, f"{UV} pip install --python {venv}/bin/python pip --editable '.[dev]'"]
     return [*commands, f"{PYTHON} -m pip install --editable ."] if IS_COMMAND else commands
 
 

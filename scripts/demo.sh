@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1  # the second for an older uv
 mv "$kept" .venv 2>/dev/null || "$ENV/bin/uv" venv --quiet --python "$ENV/bin/python" .venv
 source .venv/bin/activate
 [ "$FRAMEWORK" != pytorch ] || "$template/scripts/torch.sh" .venv/bin/python
-"$ENV/bin/uv" pip install --quiet --editable '.[dev]'
+"$ENV/bin/uv" pip install --quiet pip --editable '.[dev]'
 
 step "3/4 pytest"
 pytest --quiet

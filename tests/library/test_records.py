@@ -22,7 +22,14 @@ def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x"])
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    """Instead of being taken for a directory of another sweep, whose next number is tried without end."""
+    (tmp_path / "2026-01-31").touch()
+    with pytest.raises(FileExistsError, match="2026-01-31"):
+        records.claim(tmp_path / "2026-01-31" / "23-59-59")
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x", "jürgen"])
 def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
     """They compose their config from overrides, in which quotes and backslashes have a meaning."""
     task: Any = {"run": {"dir": ""}, "overrides": {"hydra": [], "task": []}, "launcher": {}}

@@ -101,7 +101,8 @@ def test_installed_with_uv_after_a_failure(tmp_path: Path) -> None:
         ["uv", "venv"],
         ["UV_SYSTEM_CERTS=1", "UV_NATIVE_TLS=1"],
     ]
-    typed = in_bash(f"{cd}\n{prepare}\n{source}", "python -c 'import hpc_experiment'", cwd=tmp_path)
+    python = "python -c 'import hpc_experiment' && python -m pip --version"  # for what is added later
+    typed = in_bash(f"{cd}\n{prepare}\n{source}", python, cwd=tmp_path)
     assert typed.returncode == 0, typed.stderr
     assert is_complete(project)
 
@@ -145,7 +146,7 @@ def test_answers_of_every_kind(answer: object, asked: bool, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     venv = tmp_path / "hpc-experiment" / ".venv"
     make = f'uv venv --allow-existing --python "$(command -v python3)" {venv}'
-    install = f"UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --python {venv}/bin/python --editable '.[dev]'"
+    install = f"UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1 uv pip install --python {venv}/bin/python pip --editable '.[dev]'"
     assert (f"\nuv venv --allow-existing --python {path}/python3 {venv}\n" in done.stdout) == asked
     assert next_steps(done.stdout)[1:3] == [make, install]  # this uv makes nothing
 

@@ -26,9 +26,9 @@ def test_a_sweep_on_this_machine(tmp_path: Path) -> None:
     assert "2 runs: 2 completed" in ended.stdout
 
 
-def test_an_unknown_parameter_is_refused() -> None:
+def test_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
     """With the + that Hydra suggests it would make runs that only look different."""
-    ended = command("+setup=local", "+no_such_parameter=1")
+    ended = command("+setup=local", "+no_such_parameter=1", f"hydra.sweep.dir='{tmp_path}'")
     assert ended.returncode == 1
     assert "has no parameter no_such_parameter" in ended.stderr
 
