@@ -12,6 +12,7 @@ import getpass
 import json
 import logging
 import os
+import re
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,10 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
-LONGEST = 300  # characters of somebody's text in a table
+LONGEST = 400  # characters of somebody's text in a table
+SAYS_NOTHING = re.compile(
+    r"[\W_]*$|Try .*help"
+)  # of an error or a log: a line, or a hint at --help
 CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 # What Slurm adds to that; one that is STOPPED is to go on.
@@ -341,13 +345,15 @@ def early_end(record: Mapping[str, Any]) -> str:
 def last_line(text: str) -> str:
     """The last line of an error or a log that says something: that of an ExceptionGroup is ruled."""
     lines = (line.strip(" |") for line in reversed(text.splitlines()))
-    return one_line(next((line for line in lines if any(map(str.isalnum, line))), ""))
+    return one_line(next((line for line in lines if not SAYS_NOTHING.match(line)), ""))
 
 
 def one_line(text: str) -> str:
-    """As much of ``text`` as a table or a message has room for, with nothing in it that a terminal obeys."""
-    visible = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text[:LONGEST])
-    return visible + "…" * (len(text) > LONGEST)
+    """As much of ``text`` as a table or a message has room for, its beginning and its end, with nothing in it that a
+    terminal obeys."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 :]}"
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def running_s(record: Mapping[str, Any]) -> float | None:
@@ -380,6 +386,8 @@ def reopen(directory: Path) -> None:
     """
     if record := read(directory / RUN):
         kept = {name: record.get(name) for name in ("overrides", "state", "result", "end")}
+        if kept["state"] == "RUNNING":  # nobody was there to note its end
+            kept["state"] = "LOST"
         was = {"before": [*record.get("before", []), kept]}
         new = {"state": "STOPPED", "result": None, "error": "goes on with other overrides"}
         # There may be thousands, and each writes its own when it begins.

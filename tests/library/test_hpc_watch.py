@@ -176,12 +176,12 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
 def test_what_went_to_stderr_is_in_a_file_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With stderr_to_stdout=false."""
+    """With stderr_to_stdout=false; the other one is as srun's --label has it."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     sweep = made(tmp_path / "sweep", ["lr=1"], [0.5])
-    (sweep / "jobs" / "7_0.out").write_text("hpc-hydra: run 0 begins here\nof out\n")
+    (sweep / "jobs" / "7_0.out").write_text("0: hpc-hydra: run 0 begins here\n0: of out\n")
     (sweep / "jobs" / "7_0.err").write_text("of err\n")
-    assert hpc("logs", sweep, "0").stdout.splitlines()[1:] == ["of out", "of err"]
+    assert hpc("logs", sweep, "0").stdout.splitlines()[1:] == ["0: of out", "of err"]
 
 
 def test_all_that_is_known_of_a_run(app: App) -> None:

@@ -142,9 +142,11 @@ def test_jobs_of_another_cluster_are_refused() -> None:
         script_of(PLAIN, "+hydra.launcher.additional_parameters.clusters=other")
 
 
-def test_a_number_of_gpus_for_a_job_without_is_refused() -> None:
-    with pytest.raises(LauncherError, match="asks for no GPUs"):
-        script_of("+setup=hpc_batch", "hydra.launcher.gpus=1")
+@pytest.mark.parametrize("others", [["+setup=hpc_batch"], [PLAIN, "hydra.launcher.gres='gpu:1'"]])
+def test_a_number_of_gpus_from_which_nothing_follows_is_refused(others: list[str]) -> None:
+    """The runs would have another number of them than was typed."""
+    with pytest.raises(LauncherError, match="asks for no GPUs by that number"):
+        script_of(*others, "hydra.launcher.gpus=2")
 
 
 @pytest.mark.parametrize("launcher", ["hpc_local", "submitit_slurm"])

@@ -226,7 +226,8 @@ def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
     ("error", "said"),
     [
         ("Traceback\n  | ExceptionGroup: g\n  +-+--- 1 ---\n    | ValueError: b\n    +------\n", "ValueError: b"),
-        ("ValueError: " + "x" * 10_000, "ValueError: " + "x" * 288 + "…"),
+        ("ValueError: " + "x" * 10_000, "ValueError: " + "x" * 188 + "…" + "x" * 200),
+        ("srun: unrecognized option\nTry 'srun --help' for more information\n", "srun: unrecognized option"),
         ("ValueError: \x1b[31mred", r"ValueError: \x1b[31mred"),
         (None, ""),
     ],

@@ -70,6 +70,10 @@ def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
     assert "2 runs: 1 completed, 1 failed" in hpc("status", yaml_app.sweep).stdout
     assert "1 of 2 runs" in yaml_app("x=2,0", subdir, ONE_PROCESS).stderr
     assert record(yaml_app.sweep / "x=0")["restarts"] == 1
+    again = yaml_app("x=2,0", subdir, ONE_PROCESS, "hydra.launcher.redo=true")
+    assert "1 of 2 runs" in again.stderr
+    assert record(yaml_app.sweep / "earlier" / "1")["restarts"] == 1
+    assert record(yaml_app.sweep / "1")["restarts"] == 0
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def test_directories_that_runs_would_share_are_refused(
     ended = yaml_app("x=1,2", "+model.name=large", f"hydra.sweep.subdir={subdir}")
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == f"hydra.sweep.subdir={subdir}: {complaint}"
-    assert not (yaml_app.sweep / "jobs").exists()
+    assert not yaml_app.sweep.exists()  # not even an empty one
 
 
 def test_a_directory_by_a_parameter_is_that_of_the_sweep(yaml_app: App) -> None:

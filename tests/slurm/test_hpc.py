@@ -57,6 +57,14 @@ def test_a_day(app: Project) -> None:
     log = hpc(app, "logs", "1").stdout
     assert "\nZeroDivisionError" in log and "job| srun: error" in log
 
+    # What Slurm does not take stays as it was, and is not what is typed the next time.
+    known = record(app.path / "out" / "fig1" / "sweep.json"), told(app, 0), told(app, 1)
+    for words in (("steps=9",), ("--redo",), ()):
+        refused = hpc(app, "retry", "--yes", *words, "hydra.launcher.partition=wrong")
+        assert refused.returncode == 1 and "Slurm did not take the job" in refused.stderr
+        assert (
+            record(app.path / "out" / "fig1" / "sweep.json"), told(app, 0), told(app, 1)
+        ) == known  # fmt: skip
     source = app.path / "app.py"
     source.write_text(source.read_text().replace("/ config.x", "/ (config.x or 2)"))
     done = hpc(app, "retry", "--yes", "hydra.launcher.wait=true", f"{begin}now")

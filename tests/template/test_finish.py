@@ -101,7 +101,7 @@ def test_installed_with_uv_after_a_failure(tmp_path: Path) -> None:
         ["uv", "venv"],
         ["UV_SYSTEM_CERTS=1", "UV_NATIVE_TLS=1"],
     ]
-    python = "python -c 'import hpc_experiment' && python -m pip --version"  # for what is added later
+    python = "python -c 'import hpc_experiment' && python -m pip --version"
     typed = in_bash(f"{cd}\n{prepare}\n{source}", python, cwd=tmp_path)
     assert typed.returncode == 0, typed.stderr
     assert is_complete(project)
@@ -231,7 +231,7 @@ def test_a_variable_that_is_not_set(tmp_path: Path) -> None:
     assert is_complete(tmp_path / "hpc-experiment")
     typed = in_bash(to_repeat(done.stdout), cwd=tmp_path, PATH=path, NOWHERE="/some where")
     assert f"<{path}/python3></some where/it's-mine>" in typed.stdout
-    assert "<--python></some where/it's-mine/bin/python><--editable>" in typed.stdout
+    assert "<--python></some where/it's-mine/bin/python><pip><--editable>" in typed.stdout
 
 
 def test_variables_and_home(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def clean(
     sweeps: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="SWEEP",
             help="Sweeps, or folders of sweeps; by default all of yours.",
             autocompletion=completion.sweeps,
         ),

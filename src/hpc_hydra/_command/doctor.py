@@ -185,7 +185,7 @@ def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
     script = re.sub(r"(?<= -m hpc_hydra\._job\.)supervisor SUBMISSION 0$", "look",
                     output, flags=re.MULTILINE)  # fmt: skip
     script = script[: script.rindex("sbatch: ")] if "sbatch: " in script else script
-    (folder / "jobs").mkdir(exist_ok=True)
+    (folder / "jobs").mkdir(parents=True, exist_ok=True)
     options = ("--wait", "--array=0", "--time=5", "--parsable")
     ended = subprocess.run(["sbatch", *options], input=script, capture_output=True, text=True)
     logs = "".join(

@@ -17,10 +17,11 @@ from .. import _records as records
 from .sweeps import RUN, fail, run_named, run_of
 
 # What a job prints itself: its supervisor, which says when a run begins or stops, and Slurm's commands.
-BEGINS = re.compile(r"hpc-hydra: run (\d+) begins ")
-STOPS = re.compile(r"hpc-hydra: run (\d+) stopped")
-OF_RUN = re.compile(r"(?:hpc-hydra: )?run (\d+)\b")
-OF_JOB = re.compile(r"(hpc-hydra|srun|slurmstepd|submitit): |not requeued: |run \d+: ")
+LABEL = r"(?:\d+: )?"  # of srun --label
+BEGINS = re.compile(LABEL + r"hpc-hydra: run (\d+) begins ")
+STOPS = re.compile(LABEL + r"hpc-hydra: run (\d+) stopped")
+OF_RUN = re.compile(LABEL + r"(?:hpc-hydra: )?run (\d+)\b")
+OF_JOB = re.compile(LABEL + r"((hpc-hydra|srun|slurmstepd|submitit): |not requeued: |run \d+: )")
 LOOK_EVERY_S = 0.5
 ASK_EVERY_S = 10.0
 

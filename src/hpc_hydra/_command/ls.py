@@ -25,7 +25,10 @@ from .sweeps import JSON, as_json, fail
 def ls(
     directory: Annotated[
         Path | None,
-        typer.Argument(help="Sweeps below it, at any depth; by default yours, wherever they are."),
+        typer.Argument(
+            metavar="DIR",
+            help="Sweeps below it, at any depth; by default yours, wherever they are.",
+        ),
     ] = None,
     rows: Annotated[int, typer.Option(min=1, help="At most, the newest.")] = 20,
     json: Annotated[bool, JSON] = False,

@@ -32,6 +32,7 @@ def sync(
     sweeps: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="SWEEP",
             help="Several are possible; by default your newest one.",
             autocompletion=completion.sweeps,
         ),

@@ -15,8 +15,9 @@ import signal
 import sys
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from omegaconf import OmegaConf
 
 from .. import _attempt as attempt
 from .. import _records as records
-from .._files import locked, writable_by_all
+from .._files import locked, writable_by_all, write_atomically
 from .._hydra import Composer, subdir_of
 from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
 from .._overrides import directory_override, typed_overrides
@@ -58,8 +59,10 @@ class Launcher(stock.BaseSubmititLauncher):
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
     _copy: Path | None = None  # of the source
-
-    _sweep: dict[str, Any]  # as it was recorded before
+    _sweep: dict[str, Any]  # as it was recorded before, without the rows of these runs
+    _before: dict[str, Any]  # what of it this command changes
+    _rows: dict[int, Mapping[str, Any]]  # these rows, by number
+    _undo: dict[int, Callable[[], object]]  # how what was there of a run comes back
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -180,60 +183,77 @@ class Launcher(stock.BaseSubmititLauncher):
         overrides = typed_overrides(self.config)
         may_change = self.params["may_change"] or ()
         self._sweep = sweep = records.read_sweep(self.directory)
+        self._before = {name: sweep.get(name) for name in ("cluster", "overrides", "submissions")}
         refuse_another_sweep(self.directory, sweep, overrides, map(vars, runs), may_change)
-        recorded = {run["number"]: run for run in sweep.get("runs", [])}
+        numbers = {run.number for run in runs}
+        rows = sweep.get("runs", [])
+        self._rows = {row["number"]: row for row in rows if row["number"] in numbers}
+        if self._rows:
+            sweep["runs"] = [row for row in rows if row["number"] not in numbers]
         changed: set[int] = set()
         for run in runs:
-            if known := recorded.get(run.number):
+            if known := self._rows.get(run.number):
                 own = run.overrides
                 vars(run).update({**known, "overrides": own})
                 if known["overrides"] != own:
                     changed.add(run.number)
-        if recorded:
-            numbers = {run.number for run in runs}
-            sweep["runs"] = [row for row in sweep["runs"] if row["number"] not in numbers]
         if changed and self.params["only_runs"] is not None:
             raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
+        left = self._without_job(self._incomplete(runs, there, changed), runs, changed)
+        self._clear(left, there, changed)
+        if len(left) < len(runs):
+            log.info("%d to submit, the others are complete or under way", len(left))
+        return left
+
+    def _incomplete(self, runs: list[Run], there: set[str], changed: set[int]) -> list[Run]:
+        """Those of ``runs`` that are to be done, or done again."""
         # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
         if self._subdir() == BY_NUMBER:
             kept = {entry.name for entry in os.scandir(self.directory)}
         else:
             kept = {str(run.number) for run in runs}
         only, redo = self.params["only_runs"], self.params["redo"]
-        if redo and self._subdir() != BY_NUMBER:
-            raise LauncherError(
-                "hydra.launcher.redo=true: not with a hydra.sweep.subdir of one's own"
-            )
         left = []
         for run in runs:
             if only is not None and run.number not in only:
                 continue
-            again = redo or run.number in changed or run.number not in recorded
+            again = redo or run.number in changed or run.number not in self._rows
             if again or not self._is_complete(run, there, kept):
                 left.append(run)
-        if any(run.job_id for run in left) and sweep["cluster"] == self._EXECUTOR:
-            under_way = self._under_way()
-            if redo or changed:
-                under_way &= self._unfinished(runs)
-            if busy := sum(run.job_id in under_way and run.number in changed for run in left):
-                raise LauncherError(
-                    f"{busy} runs are under way with the values of before: wait for them, or "
-                    f"hpc cancel {shlex.quote(str(self.directory))}"
-                )
-            left = [run for run in left if run.job_id not in under_way]
-        results = any(
-            name.startswith("run_") for name in there
-        )  # perhaps of a sweep without a record
+        return left
+
+    def _without_job(self, left: list[Run], runs: list[Run], changed: set[int]) -> list[Run]:
+        """Those of the runs ``left`` of ``runs`` whose job is not under way."""
+        if self._before["cluster"] != self._EXECUTOR or not any(run.job_id for run in left):
+            return left
+        under_way = self._under_way()
+        if self.params["redo"] or changed:
+            under_way &= self._unfinished(runs)
+        if busy := sum(run.job_id in under_way and run.number in changed for run in left):
+            raise LauncherError(
+                f"{busy} runs are under way with the values of before: wait for them, or "
+                f"hpc cancel {shlex.quote(str(self.directory))}"
+            )
+        return [run for run in left if run.job_id not in under_way]
+
+    def _clear(self, left: list[Run], there: set[str], changed: set[int]) -> None:
+        """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
+        self._undo = {}
+        results = any(name.startswith("run_") for name in there)  # perhaps without a record
         superseded: set[str] = set()
         for run in left:
             directory = self.directory / str(run.number)
-            if redo and directory.exists():
-                directory.replace(records.claim(self.directory / "earlier" / str(run.number)))
-            elif run.number in changed:
+            if self.params["redo"] and directory.exists():
+                place = directory.resolve()
+                kept = records.claim(self.directory / "earlier" / str(run.number))
+                place.replace(kept)
+                self._undo[run.number] = partial(kept.replace, place)
+            elif run.number in changed and (path := directory / records.RUN).exists():
+                self._undo[run.number] = partial(write_atomically, path, path.read_bytes())
                 records.reopen(directory)
-            if run.number not in recorded and not results:
+            if run.number not in self._rows and not results:
                 continue
             for rank in range(run.ranks):
                 for completed in (True, False):
@@ -244,9 +264,17 @@ class Launcher(stock.BaseSubmititLauncher):
                 superseded.add(run.job_id)
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
-        if len(left) < len(runs):
-            log.info("%d to submit, the others are complete or under way", len(left))
-        return left
+
+    def _take_back(self, refused: list[Run], left: list[Run], runs: list[Run]) -> None:
+        """Let the ``refused`` ones of the runs that were ``left`` be what they were before this command."""
+        for run in refused:
+            if run.number in self._undo:
+                self._undo[run.number]()
+        if len(refused) == len(left) and all(run.number in self._rows for run in left):
+            sweep = {**self._sweep, "submissions": self._before["submissions"]}
+            cluster, overrides = self._before["cluster"], self._before["overrides"]
+            rows = self._recorded(runs)
+            records.record_sweep(self.directory, cluster, overrides, rows, None, sweep)
 
     def _is_complete(self, run: Run, there: set[str], kept: set[str]) -> bool:
         if str(run.number) not in kept:
@@ -288,11 +316,15 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
         assert self.config is not None
-        overrides = typed_overrides(self.config)
-        rows = map(vars, runs)
+        overrides, rows = typed_overrides(self.config), self._recorded(runs)
         records.record_sweep(
             self.directory, self._EXECUTOR, overrides, rows, submission, self._sweep
         )
+
+    def _recorded(self, runs: list[Run]) -> Iterator[Mapping[str, Any]]:
+        """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it."""
+        for run in runs:
+            yield vars(run) if run.job_id else self._rows.get(run.number, vars(run))
 
     @staticmethod
     def _command(python: str, submission: Path, first_job: int) -> str:

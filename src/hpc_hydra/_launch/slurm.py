@@ -23,7 +23,7 @@ from .._job.submission import Run, Work
 from .._recording import LauncherError
 from .._source import Source
 from .config import CommonConf
-from .gpus import asks_for_gpus
+from .gpus import GPUS
 from .launcher import Launcher
 from .refusal import Refused
 
@@ -85,18 +85,7 @@ class SlurmLauncher(Launcher):
             )
         parameters = {name: value for name, value in self.params.items() if name not in OWN}
         together = self.params["runs_per_job"] == 1
-        # What a request makes of the number stands in the others, or it is that of ranks.
-        gpus, of_node = self.params["gpus"], self.params["gpus_of_node"]
-        if gpus is None and of_node is not None:
-            raise LauncherError(
-                "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
-            )
-        asked = asks_for_gpus(parameters) or not together or of_node is not None
-        if gpus is not None and not asked:
-            raise LauncherError(
-                "hydra.launcher.gpus: this launcher asks for no GPUs; choose one that does, such as "
-                "+setup=hpc_gpu, or set hydra.launcher.gpus_per_node"
-            )
+        self._check_gpus()
         setup = list(parameters["setup"] or [])
         if python_path := self._python_path():
             setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
@@ -110,6 +99,23 @@ class SlurmLauncher(Launcher):
             arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
             executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
         return executor
+
+    def _check_gpus(self) -> None:
+        """Raises:
+        LauncherError: there is a number of GPUs, or a type, and nothing in the request follows from it.
+        """
+        assert self.config is not None
+        if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
+            raise LauncherError(
+                "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
+            )
+        typed = map(records.key_of, self.config.hydra.overrides.hydra)
+        request = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
+        if "hydra.launcher.gpus" in typed and GPUS not in str(request):
+            raise LauncherError(
+                "hydra.launcher.gpus: this launcher asks for no GPUs by that number; choose one that does, "
+                "such as +setup=hpc_gpu, or set hydra.launcher.gres or gpus_per_node"
+            )
 
     def _signal_delay_s(self) -> int:
         """As long before the time limit as is asked for; of a short limit an eighth, so that the warning,
@@ -159,7 +165,10 @@ class SlurmLauncher(Launcher):
             try:
                 job_id = executor.submit_jobs(command, end - first, parallel, script)
             except Refused as refusal:
-                self._on_refusal(refusal, runs)
+                refused = [run for run in left if run.job_id is None]
+                if not script.exists():  # else it is not known whether Slurm has taken the job
+                    self._take_back(refused, left, runs)
+                self._on_refusal(refusal, len(left) - len(refused), len(left))
                 return
             self._note(jobs[first:end], job_id, shared, ranks, script)
 
@@ -192,14 +201,13 @@ class SlurmLauncher(Launcher):
             jobs = [[numbered[number] for number in job] for job in numbers]
             self._note(jobs, job_id, work.shared, work.ranks, script)
 
-    def _on_refusal(self, refusal: Refused, runs: list[Run]) -> None:
-        submitted = sum(run.job_id is not None for run in runs)
-        reason = refusal.explained(len(runs), self.params["qos"])
-        if not submitted:
+    def _on_refusal(self, refusal: Refused, taken: int, runs: int) -> None:
+        reason = refusal.explained(runs, self.params["qos"])
+        if not taken:
             raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
         log.error(
             "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
-            "%s", submitted, len(runs), reason, self._sweep_dir(),
+            "%s", taken, runs, reason, self._sweep_dir(),
         )  # fmt: skip
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
@@ -253,4 +261,6 @@ def job_script(config: DictConfig) -> str:
     launcher = get_class(parameters.pop("_target_"))
     if not issubclass(launcher, SlurmLauncher):
         raise ValueError(f"{launcher.__name__} writes no job script")
-    return launcher(**parameters).job_script()
+    made = launcher(**parameters)
+    made.config = config
+    return made.job_script()

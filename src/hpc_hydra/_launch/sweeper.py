@@ -6,6 +6,7 @@ import errno
 import random
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class QuickCheck:
         """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed,
         and with the system's if there is no place for its files."""
         try:
-            return super().sweep(arguments)  # type: ignore[misc]
+            return self._sweep(arguments)
         except KeyboardInterrupt:  # before the launcher knows of anything
             sys.exit(130)
         except HydraException as error:
@@ -72,3 +73,16 @@ class QuickCheck:
                 raise
             directory = self.config.hydra.sweep.dir
             sys.exit(f"the sweep cannot write its files to {directory}, or what it says: {error}")
+
+    def _sweep(self, arguments: list[str]) -> Any:
+        """Hydra's; of a sweep that ends before there is anything of it no directory is left."""
+        try:
+            return super().sweep(arguments)  # type: ignore[misc]
+        except BaseException:
+            directory = Path(self.config.hydra.sweep.dir)
+            file = directory / "multirun.yaml"
+            with suppress(OSError):
+                if [*directory.iterdir()] == [file]:
+                    file.unlink()
+                    directory.rmdir()
+            raise
