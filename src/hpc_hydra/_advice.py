@@ -36,7 +36,8 @@ def advice(records: Iterable[Mapping[str, Any]]) -> list[str]:
     kinds: dict[tuple[int, int, int], list[Mapping[str, Any]]] = {}
     for record in records:
         each, asked = used(record), record.get("asked", {})
-        if record["state"] == "COMPLETED" and each["used_memory_mib"] and each["asked_memory_mib"] and each["asked_cpus"]:  # fmt: skip
+        known = each["used_memory_mib"] and each["asked_memory_mib"] and each["asked_cpus"]
+        if record["state"] == "COMPLETED" and known:
             kind = (asked["mem_mib"], each["asked_cpus"], asked.get("tasks_per_node", 1))
             kinds.setdefault(kind, []).append(each)
     lines = []

@@ -138,7 +138,7 @@ class Composer:
         self._parser = OverridesParser.create()
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
         self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
-        self._groups: dict[str, bool] = {}
+        self._is_group = cache(lambda name: bool(self._loader.repository.group_exists(name)))
         self._shapes: dict[str, Shape] = {}
         self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
         self._choices: dict[tuple[Shape, ...], tuple[str, ...] | None] = {}
@@ -161,13 +161,11 @@ class Composer:
         config: DictConfig = pickle.loads(self._bases[choice])
         parsed = {override: self._parser.parse_override(override) for override in overrides}
         apply_overrides([parsed[each] for each in overrides if self._shape(each).value], config)
-        own = [override for override in parsed if not parsed[override].is_hydra_override()]
-        config.hydra.overrides.task = own
+        own = [each for each in parsed.values() if not each.is_hydra_override()]
+        config.hydra.overrides.task = [each.input_line for each in own]
         if overrides_dirname:
             naming: Any = config.hydra.job.config.override_dirname
-            config.hydra.job.override_dirname = overrides_dirname(
-                [parsed[override] for override in own], **naming
-            )
+            config.hydra.job.override_dirname = overrides_dirname(own, **naming)
         return config
 
     def _split(self, overrides: Sequence[str]) -> tuple[str, ...] | None:
@@ -208,11 +206,6 @@ class Composer:
             key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
             self._shapes[override] = Shape(key, override, not group and _scalar(parsed))
         return self._shapes[override]
-
-    def _is_group(self, name: str) -> bool:
-        if name not in self._groups:
-            self._groups[name] = self._loader.repository.group_exists(name)
-        return self._groups[name]
 
     def _fits(self, choice: tuple[str, ...], value: str, shape: Shape) -> bool:
         leaf, before = _leaf(self._drafts[choice], shape.key)

@@ -215,9 +215,8 @@ def _legend(figure: Figure, axes: Axes, handles: Mapping[Group, Any], by: Sequen
     if len(chosen) > MANY:
         chosen = [chosen[round(place * (len(chosen) - 1) / (MANY - 1))] for place in range(MANY)]
     each = max(LABEL // len(by), 10)
-    labels = [
-        _plain(", ".join(cut(shown(value) or "none", each) for value in group)) for group in chosen
-    ]
+    texts = [", ".join(cut(shown(value) or "none", each) for value in group) for group in chosen]
+    labels = [_plain(text) for text in texts]
     title = _plain(",\n".join(cut(name, LABEL) for name in by))
     title += f"\n(some of {len(handles)})" if len(handles) > MANY else ""
     figure.legend([handles[each] for each in chosen], labels, title=title, loc="outside right upper", frameon=False)  # fmt: skip

@@ -34,11 +34,8 @@ def rank() -> int:
 
 def global_rank() -> int:
     """`rank`, for the library itself."""
-    for variable in (
-        *(("RANK",) if by_torchrun() else ()),
-        "SUBMITIT_LOCAL_GLOBALID",
-        "SLURM_PROCID",
-    ):
+    of_torchrun = ("RANK",) if by_torchrun() else ()
+    for variable in (*of_torchrun, "SUBMITIT_LOCAL_GLOBALID", "SLURM_PROCID"):
         if variable in os.environ:
             return int(os.environ[variable])
     return 0
@@ -86,11 +83,8 @@ def this_process(output_dir: str | Path = "") -> Process:
         local_rank, world_size = _number("LOCAL_RANK"), _number("WORLD_SIZE", 1)
         here = _number("LOCAL_WORLD_SIZE", 1)
     elif "SUBMITIT_LOCAL_GLOBALID" in os.environ:  # which may be in a job of Slurm
-        local_rank, world_size = (
-            _number("SUBMITIT_LOCAL_LOCALID"),
-            _number("SUBMITIT_LOCAL_NTASKS", 1),
-        )
-        here = world_size
+        local_rank = _number("SUBMITIT_LOCAL_LOCALID")
+        here = world_size = _number("SUBMITIT_LOCAL_NTASKS", 1)
     else:
         # Those of the step are set by srun: without it, there is one process, whatever the job asked for.
         local_rank, world_size = _number("SLURM_LOCALID"), _number("SLURM_STEP_NUM_TASKS", 1)
@@ -123,9 +117,8 @@ def gpus_here() -> list[str]:
         if name in os.environ:
             devices = os.environ[name].split(",")
             return list(takewhile(lambda each: each not in ("", "-1", "NoDevFiles"), devices))
-    if (
-        "SLURM_JOB_ID" in os.environ
-    ):  # without the variable it was given none, even if the node has some
+    # In a job without the variable it was given none, even if the node has some.
+    if "SLURM_JOB_ID" in os.environ:
         return []
     return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
 

@@ -83,10 +83,12 @@ class RecordCallback(Callback):
         if global_rank() > 0:
             return
         self._began = time.monotonic()
-        where = {
-            "job_id": OmegaConf.select(config, "hydra.job.id"), "host": socket.gethostname(),
-        }  # fmt: skip
+        job_id = OmegaConf.select(config, "hydra.job.id")
+        where = {"job_id": job_id, "host": socket.gethostname()}
         attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
+        origin = records.origin
+        if origin is None:
+            origin = submission_record(Source(task_function), self.directory, "")
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
@@ -100,11 +102,7 @@ class RecordCallback(Callback):
             "error": None,
             "asked": resources.asked(),
             "attempts": attempts,
-            **(
-                submission_record(Source(task_function), self.directory, "")
-                if records.origin is None
-                else records.origin
-            ),
+            **origin,
         }
         signals.before_hand_over.append(self._on_stop)
         if not self._other_rank_has_failed(before):

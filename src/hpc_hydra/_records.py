@@ -63,7 +63,7 @@ def claim(directory: Path) -> Path:
     parent = directory.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for candidate in numbered(directory):
+        for candidate in candidates(directory):
             with suppress(FileExistsError):
                 candidate.mkdir()
                 return candidate
@@ -73,7 +73,7 @@ def claim(directory: Path) -> Path:
     return claim(parent.with_name(f"{parent.name}_{getpass.getuser()}") / directory.name)
 
 
-def numbered(path: Path) -> Iterator[Path]:
+def candidates(path: Path) -> Iterator[Path]:
     """``path``, ``path_2``, ``path_3`` and so on."""
     yield path
     yield from (path.with_name(f"{path.name}_{number}") for number in count(2))
@@ -166,7 +166,7 @@ def library_version() -> str:
 def of_json(value: Any) -> Any:
     """``value`` with texts as keys; its text where JSON cannot hold it at all."""
     try:
-        plain = _with_texts_as_keys(value)
+        plain = mapped(value, lambda each: each, lambda key: str(_plain(key)))
         json.dumps(plain, default=_plain)
     except Exception:  # it contains itself; it has more digits than Python prints
         with suppress(Exception):
@@ -175,12 +175,15 @@ def of_json(value: Any) -> Any:
     return plain
 
 
-def _with_texts_as_keys(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _with_texts_as_keys(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_texts_as_keys(each) for each in value]
-    return value
+def mapped(
+    data: Any, leaf: Callable[[Any], Any], key: Callable[[Any], Any] = lambda each: each
+) -> Any:
+    """``data`` with what ``leaf`` makes of each value in its mappings and lists, and ``key`` of each key."""
+    if isinstance(data, Mapping):
+        return {key(name): mapped(each, leaf, key) for name, each in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [mapped(each, leaf, key) for each in data]
+    return leaf(data)
 
 
 def _plain(value: Any) -> Any:
@@ -438,8 +441,8 @@ def states(
     sweep = read_sweep(directory)
     if not sweep:  # of a launcher that writes none, or a single run
         paths = [directory / RUN, *directory.glob(f"[0-9]*/{RUN}")]
-        default = {"state": "UNKNOWN"}
-        found = [{"number": path.parent.name, **default, **read(path)} for path in paths if path.exists()]  # fmt: skip
+        there = [path for path in paths if path.exists()]
+        found = [{"number": path.parent.name, "state": "UNKNOWN", **read(path)} for path in there]
         return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, begun = [], {entry.name for entry in os.scandir(directory)}
     for run in sweep["runs"]:

@@ -27,10 +27,8 @@ def used(usage: resource.struct_rusage, wall_s: float) -> dict[str, float]:
 
 def used_here(wall_s: float) -> dict[str, float]:
     """By this process and those that it has waited for."""
-    own, others = (
-        used(resource.getrusage(who), wall_s)
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    own = used(resource.getrusage(resource.RUSAGE_SELF), wall_s)
+    others = used(resource.getrusage(resource.RUSAGE_CHILDREN), wall_s)
     peak = max(own["max_rss_mib"], others["max_rss_mib"])
     return {**own, "cpu_s": round(own["cpu_s"] + others["cpu_s"], 1), "max_rss_mib": peak}
 

@@ -83,9 +83,7 @@ class Table:
             if found[2] in ("=", "==", "!="):
                 return compare(value, wanted)
             comparable = isinstance(value, str) == isinstance(wanted, str)
-            return (
-                value is not None and wanted is not None and comparable and compare(value, wanted)
-            )
+            return None not in (value, wanted) and comparable and compare(value, wanted)
 
         return replace(self, rows=[row for row in self.rows if holds(row)])
 
@@ -97,10 +95,9 @@ class Table:
         """
         column = self.find(name)
         known = [row for row in self.rows if not _missing(row.get(column))]
+        others = [row for row in self.rows if _missing(row.get(column))]
         known.sort(key=lambda row: order(row[column]), reverse=descending)
-        return replace(
-            self, rows=[*known, *(row for row in self.rows if _missing(row.get(column)))]
-        )
+        return replace(self, rows=known + others)
 
     def best(self, name: str, lowest: bool) -> Table:
         """Those rows that have a number in a column, the best first.
@@ -199,7 +196,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
     """
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
     values = {name: [run.parameters.get(name) for run in runs] for name in names}
-    varying = [name for name in names if any(not _same(each, values[name][0]) for each in values[name])]  # fmt: skip
+    varying = [name for name, own in values.items() if not all(_same(each, own[0]) for each in own)]
     several = len({run.sweep for run in runs}) > 1
     rows: list[Row] = []
     for run in runs:
@@ -214,8 +211,8 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         rows.append(row)
     # The widest row first, so that what only some runs have stands where it belongs.
     columns = dict.fromkeys(name for row in sorted(rows, key=len, reverse=True) for name in row)
-    ends = ["duration_s", "restarts", *used({})]
-    ordered = [*(each for each in columns if each not in ends), *(each for each in ends if each in columns)]  # fmt: skip
+    ends = [name for name in ("duration_s", "restarts", *used({})) if name in columns]
+    ordered = [*(name for name in columns if name not in ends), *ends]
     results = list(dict.fromkeys(name for run in runs for name in run.result))
     constant = {name: values[name][0] for name in names if name not in varying}
     return Table(varying, results, ordered, rows, constant)
@@ -246,25 +243,22 @@ def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
         ) from error
     runs = runs_of(*sweeps)
     table = table_of(runs, () if metrics else ("*",), resources=not metrics)
-    rows, columns = table.rows, table.columns
+    rows = [{**row, "sweep": str(run.sweep)} for run, row in zip(runs, table.rows, strict=True)]
+    columns = ["sweep", *(name for name in table.columns if name != "sweep")]
     if metrics:
         by_step: list[dict[int, dict[str, float]]] = [read_metrics(run.directory) for run in runs]
-        columns = ["run", *table.parameters, "step"]
+        columns = ["sweep", "run", *table.parameters, "step"]
         names = {
-            name: f"metric.{name}" if name in ("sweep", *columns) else name
+            name: f"metric.{name}" if name in columns else name
             for each in by_step for step in each.values() for name in step
         }  # fmt: skip
-        columns += names.values()
         rows = [
-            {**{name: row.get(name) for name in ("run", *table.parameters)}, "step": step,
+            {**{name: row.get(name) for name in columns}, "step": step,
              **{names[name]: value for name, value in values.items()}}
-            for row, steps in zip(table.rows, by_step, strict=True) for step, values in steps.items()
+            for row, steps in zip(rows, by_step, strict=True) for step, values in steps.items()
         ]  # fmt: skip
-        directories = [run.sweep for run, steps in zip(runs, by_step, strict=True) for _ in steps]
-    else:
-        directories = [run.sweep for run in runs]
-    frame = pandas.DataFrame(rows, columns=[name for name in columns if name != "sweep"])
-    frame.insert(0, "sweep", [str(each) for each in directories])
+        columns += names.values()
+    frame = pandas.DataFrame(rows, columns=columns)
     frame.attrs["constant"] = table.constant
     return frame
 

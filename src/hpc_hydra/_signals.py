@@ -151,9 +151,8 @@ def init_worker(*_: object) -> None:
 
 def _before_fork() -> None:
     """A signal waits until the new process is ready for it: Python would drop it, or tell the run."""
-    _masks.before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, SIGNALS if _current or _ignored else ()
-    )
+    waiting = SIGNALS if _current or _ignored else ()
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
 
 
 def _after_fork() -> None:

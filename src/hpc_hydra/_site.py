@@ -88,13 +88,10 @@ class Site:
         translated = launcher_fields(chosen)
         of_one_rank = translated.get("tasks_per_node", 1) == 1
         put_ranks(translated, srun, pack or rank_per_gpu)
+        cpus = translated.get("cpus_per_task")
         if pack:
             translated["runs_per_job"] = GPUS
-        elif (
-            rank_per_gpu
-            and of_one_rank
-            and isinstance(cpus := translated.get("cpus_per_task"), int)
-        ):
+        elif rank_per_gpu and of_one_rank and isinstance(cpus, int):
             translated["cpus_per_task"] = f"${{hpc.share:{cpus},1,{RANKS}}}"
         if pack or rank_per_gpu or GPUS in str(translated) or GPUS in str(srun):
             translated["gpus"] = gpus or 1
@@ -120,10 +117,8 @@ class Site:
         """
         if wrong := re.search(r"(?:^|\s)-*((?:srun|debug):\S+)", options):
             raise ValueError(f"{wrong[1]}: a type of GPU has options of sbatch only; leave it out")
-        usual, own = (
-            launcher_fields(parse_options(with_gpus(interpolated(text))))
-            for text in (instead_of, options)
-        )
+        texts = (with_gpus(interpolated(text)) for text in (instead_of, options))
+        usual, own = (launcher_fields(parse_options(text)) for text in texts)
         usual.pop("tasks_per_node", None)  # which packed runs have otherwise
         return {
             **dict.fromkeys(usual),

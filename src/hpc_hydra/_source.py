@@ -32,9 +32,7 @@ class Source:
             if file.suffix != ".py" or "site-packages" in file.parts:
                 continue
             spec = getattr(module, "__spec__", None)  # None of `python app.py`
-            self.package = spec.name.rpartition(".")[0] if spec else ""
-            if spec and file.name == "__init__.py":
-                self.package = spec.name
+            self.package = spec.parent if spec else ""
             self.root = file.parents[len(self.package.split(".")) if self.package else 0]
             break
         top = _git(self.root, "rev-parse", "--show-toplevel") if self.root else None
@@ -63,14 +61,8 @@ class Source:
             return ""
         without = [f":(top,exclude,literal){name}" for name in ignored & {*changed.split("\0")}]
         # No program that would show encrypted files as text.
-        plain = (
-            "--no-color",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--no-renames",
-            "--submodule=short",
-        )
-        return self._ask("diff", "HEAD", *plain, "--", ":/", *without) or ""
+        plain = "--no-color --no-ext-diff --no-textconv --no-renames --submodule=short"
+        return self._ask("diff", "HEAD", *plain.split(), "--", ":/", *without) or ""
 
     def copy(self, to: Path) -> Path:
         """Copy what git tracks or would track below the root into the new folder ``to``; return what

@@ -11,8 +11,6 @@ OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "REVOKED", "TIMEOUT",
 }  # fmt: skip
-
-
 # Of a job that it does not have any more. Of an element that was cancelled as it waited it keeps nothing.
 GONE = "no longer in Slurm's queue"
 NEVER_BEGUN = f"CANCELLED before it began: {GONE}"

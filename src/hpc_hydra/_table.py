@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
-from ._records import UNDER_WAY, counts, early_end, hydras_own, newest_sweep, running_s, states
+from . import _records as records
 from ._results import shown
 
 if TYPE_CHECKING:
@@ -38,16 +38,16 @@ def print_table(directory: Path, rows: int = 100) -> None:
 
     Of more than ``rows`` runs, completed ones are left out.
     """
-    runs = states(directory)
+    runs = records.states(directory)
     where = console()
     for part in table(directory, runs, rows):
         where.print(part)
-    if sys.stdout.isatty() and not any(run["state"] in UNDER_WAY for run in runs):
-        name = "" if directory == newest_sweep() else f" {shlex.quote(str(directory))}"
+    if sys.stdout.isatty() and not any(run["state"] in records.UNDER_WAY for run in runs):
+        name = "" if directory == records.newest_sweep() else f" {shlex.quote(str(directory))}"
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):
             commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
-        if any(map(early_end, runs)):
+        if any(map(records.early_end, runs)):
             commands.append(f"hpc retry{name}")
         print("next:", "\n      ".join(commands))
 
@@ -67,8 +67,8 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
              "result")  # fmt: skip
     cells: list[list[Text]] = []
     for run in listed[:rows]:
-        step = metrics.newest_step(directory / str(run["number"]))
-        elapsed = running_s(run)
+        step = metrics.newest_step(records.folder_of(directory, run["number"]))
+        elapsed = records.running_s(run)
         texts = (
             str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
             _waits_for(run), "" if step is None else str(step),
@@ -88,7 +88,7 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         parts.append(listing)
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        if end := early_end(run):
+        if end := records.early_end(run):
             alike.setdefault(end, []).append(run)
     for end, (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
@@ -99,7 +99,7 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
         parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:
         parts.append(Text(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}"))
-    parts.append(Text(f"{len(runs)} runs: {counts(runs)}"))
+    parts.append(Text(f"{len(runs)} runs: {records.counts(runs)}"))
     parts.append(Text(f"outputs: {directory}", overflow="ignore", no_wrap=True))
     return parts
 
@@ -107,12 +107,10 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
 def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[str]]]:
     """The overrides that all ``runs`` have, and those of each run's own, by its number; without Hydra's
     own and the preset. A single run's are its own."""
-    overrides = {
-        str(run["number"]): [
-            each for each in run.get("overrides", []) if not hydras_own(each)
-        ]
-        for run in runs
-    }  # fmt: skip
+    overrides = {}
+    for run in runs:
+        own = run.get("overrides", [])
+        overrides[str(run["number"])] = [each for each in own if not records.hydras_own(each)]
     seen = Counter(each for own in overrides.values() for each in dict.fromkeys(own))
     common = [each for each in seen if len(runs) > 1 and seen[each] == len(runs)]
     known = set(common)

@@ -33,7 +33,7 @@ from . import _signals as signals
 from ._files import write_atomically
 from ._overrides import typed_overrides
 from ._ranks import global_rank
-from ._records import shown
+from ._records import mapped, shown
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,8 @@ class WandbCallback(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         mode = os.environ.get("WANDB_MODE", self.default_mode)
         if mode != "disabled" and global_rank() == 0:
-            self._run = TrackedRun(
-                Path(config.hydra.runtime.output_dir), mode, self.options(config)
-            )
+            directory = Path(config.hydra.runtime.output_dir)
+            self._run = TrackedRun(directory, mode, self.options(config))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if self._run is not None:
@@ -74,7 +73,7 @@ class WandbCallback(Callback):
     def options(self, config: DictConfig) -> dict[str, Any]:
         """What the W&B run is told of the run with this ``config``."""
         own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        literal = OmegaConf.create(_with_literals(OmegaConf.to_container(own)))
+        literal = OmegaConf.create(mapped(OmegaConf.to_container(own), _literal))
         sweep = Path(config.hydra.sweep.dir) if OmegaConf.select(config, "hydra.job.id") else None
         return {
             "project": self.project,
@@ -273,10 +272,6 @@ def _stable_id(directory: Path) -> str:
     return path.read_text()
 
 
-def _with_literals(given: Any) -> Any:
-    """``given``, with ``${oc.env:TOKEN}`` as a text: who sees the config sees no token."""
-    if isinstance(given, dict):
-        return {key: _with_literals(value) for key, value in given.items()}
-    if isinstance(given, list):
-        return [_with_literals(value) for value in given]
-    return given.replace("${", r"\${") if "${oc.env:" in str(given) else given
+def _literal(value: Any) -> Any:
+    """``${oc.env:TOKEN}`` as a text: who sees the config sees no token."""
+    return value.replace("${", r"\${") if "${oc.env:" in str(value) else value

@@ -143,11 +143,9 @@ def total(values: torch.Tensor) -> torch.Tensor:
     """The sum of ``values`` over all ranks, each of which has to call this."""
     from torch import distributed
 
-    return (
-        _reduced(values.clone(), distributed.ReduceOp.SUM)
-        if distributed.is_initialized()
-        else values
-    )
+    if not distributed.is_initialized():
+        return values
+    return _reduced(values.clone(), distributed.ReduceOp.SUM)
 
 
 _newest_reduced: torch.Tensor

@@ -204,6 +204,7 @@ def test_a_run_alone_is_shown(app: App) -> None:
     """It has no sweep.json."""
     assert app("model=logistic").returncode == 0
     assert "COMPLETED" in hpc("status", app.run).stdout
+    assert json.loads(hpc("status", app.run, "--json").stdout)["runs"][0]["step"] is not None
     assert "model=logistic" in hpc("show", app.run).stdout
 
 

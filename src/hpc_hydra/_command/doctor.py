@@ -122,11 +122,8 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
             tried = _run(app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
             if tried.returncode:
-                yield Finding(
-                    "bad",
-                    f"{what}: {_end(tried)}",
-                    "correct it in cluster.py, or override hydra.launcher.*",
-                )
+                remedy = "correct it in cluster.py, or override hydra.launcher.*"
+                yield Finding("bad", f"{what}: {_end(tried)}", remedy)
                 continue
             if "#SBATCH" in tried.stdout:
                 scripts[preset] = tried.stdout
@@ -188,9 +185,8 @@ def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
     options = ("--wait", "--array=0", "--time=5", "--parsable")
     ended = subprocess.run(["sbatch", *options], input=script, capture_output=True, text=True)
-    logs = "".join(
-        path.read_text(errors="replace") for path in sorted((folder / "jobs").glob("*.out"))
-    )
+    paths = sorted((folder / "jobs").glob("*.out"))
+    logs = "".join(path.read_text(errors="replace") for path in paths)
     what = f"a job of preset {preset}" if preset else "a job"
     if started := re.search("^started (.*)$", logs, re.MULTILINE):
         said = f"{what} has started {started[1]}"

@@ -49,9 +49,7 @@ def logs(
         fail(f"run {run['number']} has no log yet: it is {run['state'].lower()}{waits}{error}.", 1)
     alone = f"_run_{run['number']}_" not in path.name
     if not alone:
-        for of_rank in sorted(path.parent.glob(f"{run['job_id']}_*_log.*")):
-            if "_run_" in of_rank.name:
-                continue
+        for of_rank in sorted(path.parent.glob(f"{run['job_id']}_[0-9]*_log.*")):
             for line in of_rank.read_text(encoding="utf-8", errors="replace").splitlines():
                 about = OF_RUN.match(line)
                 if not about or int(about[1]) == run["number"]:  # the others have logs of their own

@@ -54,11 +54,9 @@ class Command:
         keys = [(word, records.key_of(word)) for word in self.words]
         words = [left.pop(key, "") if key in new else word for word, key in keys]
         words = [word for word in words if word]
-        app = place_of_app(words)
-        others = (
-            at for at, word in enumerate(words) if at > app and "=" in word and word[0] != "-"
-        )
-        place = next(others, len(words))
+        after = range(place_of_app(words) + 1, len(words))
+        overrides_there = (at for at in after if "=" in words[at] and words[at][0] != "-")
+        place = next(overrides_there, len(words))
         self.words = [*words[:place], *left.values(), *words[place:]]
 
     def shell(self) -> str:

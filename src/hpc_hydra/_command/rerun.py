@@ -48,7 +48,7 @@ def rerun(
         if word not in swept and (not records.hydras_own(word) or word.startswith(OF_THE_CONFIG))
     ]  # fmt: skip
     own = [each for each in run["overrides"] if not records.hydras_own(each)]
-    folders = records.numbered(directory / "rerun" / str(run["number"]))
+    folders = records.candidates(directory / "rerun" / str(run["number"]))
     free = next(folder for folder in folders if not folder.exists())
     command.words = [*command.words[:app], *kept]
     command.add(*own, "hydra.mode=RUN", directory_override("hydra.run.dir", free))

@@ -182,12 +182,8 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
     printed = Printed(box=box.SIMPLE_HEAD)
     for name in (kept := [name for name in columns if name in fitting]):
         numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
-        printed.add_column(
-            Text(headings[name]),
-            justify="right" if numbers else "left",
-            overflow="fold",
-            max_width=WIDEST,
-        )
+        printed.add_column(Text(headings[name]), overflow="fold", max_width=WIDEST)
+        printed.columns[-1].justify = "right" if numbers else "left"
     for row_cells in zip(*(cells[name] for name in kept), strict=True):
         printed.add_row(*map(Text, row_cells))
     where.print(printed)

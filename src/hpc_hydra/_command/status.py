@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
+from .._metrics import newest_step
 from .sweeps import JSON, SWEEP, as_json, named
 
 LOOK_EVERY_S = 10  # at the records, and into Slurm's queue
@@ -44,11 +45,9 @@ def status(
 
 
 def _told(directory: Path) -> dict[str, Any]:
-    from .._metrics import newest_step
-
     runs = records.states(directory)
     for run in runs:
-        run["step"] = newest_step(directory / str(run["number"]))
+        run["step"] = newest_step(records.folder_of(directory, run["number"]))
         run["elapsed_s"] = records.running_s(run)
         if run.get("log"):
             run["log"] = str(directory / run["log"])

@@ -114,16 +114,9 @@ def listed(numbers: Sequence[int]) -> str:
 
 def as_json(data: Any) -> None:
     """Print ``data`` for programs."""
-    print(json.dumps(_strict(data), indent=1, default=str))
-
-
-def _strict(data: Any) -> Any:
-    """JSON has no NaN: it is text here, as in `metrics.jsonl`."""
-    if isinstance(data, dict):
-        return {name: _strict(each) for name, each in data.items()}
-    if isinstance(data, list):
-        return [_strict(each) for each in data]
-    return strict(data) if isinstance(data, float) else data
+    # JSON has no NaN: it is text here, as in `metrics.jsonl`.
+    data = records.mapped(data, lambda each: strict(each) if isinstance(each, float) else each)
+    print(json.dumps(data, indent=1, default=str))
 
 
 def agreed(question: str, yes: bool) -> None:

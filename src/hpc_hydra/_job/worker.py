@@ -99,9 +99,7 @@ class Todo:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
             if self.rank == 0:
-                records.record_end(
-                    self.directory, self.overrides, self.job_id, error, state, used=used
-                )
+                records.record_end(self.directory, self.overrides, self.job_id, error, state, used)
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
@@ -198,9 +196,8 @@ def prepare(
                 return 1
             except KeyboardInterrupt:
                 raise
-            except (
-                BaseException
-            ):  # of Hydra or a callback; or a CancelledError, which Hydra lets pass
+            except BaseException:
+                # Of Hydra or a callback; or a CancelledError, which Hydra lets pass.
                 fail(todo)
                 return 1
         return int(bool(error))

@@ -1,6 +1,7 @@
 """What a job's request makes of its number of GPUs, as interpolations of Hydra, so that
 `hydra.launcher.gpus=` and `hydra.launcher.tasks_per_node=` change all that goes with them."""
 
+import math
 import re
 import warnings
 from collections.abc import Mapping
@@ -16,10 +17,7 @@ COUNT = re.compile(r"\{(\d*)n\}")
 
 def times(*factors: int | None) -> int:
     """Their product; what a launcher leaves out counts as one."""
-    product = 1
-    for factor in factors:
-        product *= 1 if factor is None else int(factor)
-    return product
+    return math.prod(1 if factor is None else int(factor) for factor in factors)
 
 
 def share(each: int, gpus: int | None, ranks: int | None) -> int:

@@ -102,11 +102,9 @@ class SlurmExecutor(submitit.SlurmExecutor):
         """
         self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
         script.write_text(self._make_submission_file_text(command, ""))
-        environment = dict(os.environ)
-        if "SLURM_JOB_ID" in environment:
-            environment = {
-                name: environment[name] for name in environment if not JOBS_OWN.match(name)
-            }
+        in_job = "SLURM_JOB_ID" in os.environ
+        own = {name for name in os.environ if in_job and JOBS_OWN.match(name)}
+        environment = {name: value for name, value in os.environ.items() if name not in own}
         deadline = time.monotonic() + TRY_FOR_S
         while True:
             done = subprocess.run(

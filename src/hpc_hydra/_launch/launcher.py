@@ -71,7 +71,6 @@ class Launcher(stock.BaseSubmititLauncher):
 
         The ``return_value`` of a run that did not complete raises RunFailed.
         """
-        assert self.config is not None and self.task_function is not None
         if not job_overrides:
             raise LauncherError("no runs: one of the parameters is swept over no value at all")
         gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
@@ -114,7 +113,6 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError(str(error)) from error
 
     def _check(self) -> None:
-        assert self.config is not None
         sweeper = self.config.hydra.runtime.choices["hydra/sweeper"]
         if not self.params["wait"] and sweeper not in ("hpc", "basic"):
             raise LauncherError(
@@ -130,7 +128,6 @@ class Launcher(stock.BaseSubmititLauncher):
         print("runs on this machine")
 
     def _subdir(self) -> str:
-        assert self.config is not None
         sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
         return str(sweep["subdir"])
 
@@ -179,7 +176,6 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _take_over(self, runs: list[Run]) -> list[Run]:
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
-        assert self.config is not None
         overrides = typed_overrides(self.config)
         may_change = self.params["may_change"] or ()
         self._sweep = sweep = records.read_sweep(self.directory)
@@ -210,17 +206,16 @@ class Launcher(stock.BaseSubmititLauncher):
     def _incomplete(self, runs: list[Run], there: set[str], changed: set[int]) -> list[Run]:
         """Those of ``runs`` that are to be done, or done again."""
         # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
-        if self._subdir() == BY_NUMBER:
-            kept = {entry.name for entry in os.scandir(self.directory)}
-        else:
-            kept = {str(run.number) for run in runs}
+        by_number = self._subdir() == BY_NUMBER
+        kept = {entry.name for entry in os.scandir(self.directory)} if by_number else None
         only, redo = self.params["only_runs"], self.params["redo"]
         left = []
         for run in runs:
             if only is not None and run.number not in only:
                 continue
             again = redo or run.number in changed or run.number not in self._rows
-            if again or not self._is_complete(run, there, kept):
+            deleted = kept is not None and str(run.number) not in kept
+            if again or deleted or not self._is_complete(run, there):
                 left.append(run)
         return left
 
@@ -276,9 +271,7 @@ class Launcher(stock.BaseSubmititLauncher):
             rows = self._recorded(runs)
             records.record_sweep(self.directory, cluster, overrides, rows, None, sweep)
 
-    def _is_complete(self, run: Run, there: set[str], kept: set[str]) -> bool:
-        if str(run.number) not in kept:
-            return False
+    def _is_complete(self, run: Run, there: set[str]) -> bool:
         paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
         if all(path.name in there for path in paths):
             return True
@@ -315,7 +308,6 @@ class Launcher(stock.BaseSubmititLauncher):
         """Submit jobs for the runs that are ``left`` of ``runs``, and assign these to them."""
 
     def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
-        assert self.config is not None
         overrides, rows = typed_overrides(self.config), self._recorded(runs)
         records.record_sweep(
             self.directory, self._EXECUTOR, overrides, rows, submission, self._sweep
@@ -338,7 +330,6 @@ class Launcher(stock.BaseSubmititLauncher):
         """Write what ``jobs`` have to do and what they need for it; return that file."""
         import cloudpickle
 
-        assert self.config is not None
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         submission = {
@@ -356,7 +347,6 @@ class Launcher(stock.BaseSubmititLauncher):
         if self.params["copy_source"] and self.source.files():
             folder = records.claim(self.directory / "source")
             self._copy = self.source.copy(folder)
-            assert self.source.top
             submission["source"] = folder.name
             # What it is of, and the folder in it from which the app's modules are imported.
             submission["source_of"] = str(self.source.top)
@@ -365,16 +355,14 @@ class Launcher(stock.BaseSubmititLauncher):
             for run in job:
                 run.submission = number
         self._record(runs, submission)
+        of_runs = ("submission", "source", "git_commit", "git_diff")
         work = Work(
             sweep_dir=str(self.directory),
             shared=shared,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
             source=(str(self.source.root), str(self._copy)) if self._copy else None,
-            origin={
-                name: submission[name]
-                for name in ("submission", "source", "git_commit", "git_diff")
-            },
+            origin={name: submission[name] for name in of_runs},
             **parameters,
         )
         common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())

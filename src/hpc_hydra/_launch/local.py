@@ -59,11 +59,7 @@ class LocalLauncher(Launcher):
         self._started = True
         # Ctrl-C is for the waiting process, and of a closed terminal the runs learn themselves: submitit's, of which
         # they are to be told, has to live until they have saved. What is started inherits what is ignored.
-        before = {
-            number: signal.signal(number, signal.SIG_IGN)
-            for number in (signal.SIGINT, signal.SIGHUP)
-        }
-        try:
+        with signals.ignoring(signal.SIGINT, signal.SIGHUP):
             for number, job in enumerate(jobs):
                 command = self._command(shlex.quote(sys.executable), submission, number)
                 with printing_to(Path(os.devnull)):  # whoever reads our output does not wait for it
@@ -76,9 +72,6 @@ class LocalLauncher(Launcher):
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
                 self._assign({str(process.pid): job}, False, ranks)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
         # Until it is asked; the last answer is about the batch before.
         self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
 

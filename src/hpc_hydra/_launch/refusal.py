@@ -31,18 +31,13 @@ def _remedy(text: str, runs: int, qos: str | None) -> str:
             f"You may have {limit or 'only so many'} jobs at a time: put several runs into each, with "
             f"hydra.launcher.runs_per_job={per_job} for example"
         )
-    found = {
-        "partition": ("the cluster's partitions", _ask("sinfo", "--noheader", "--format=%R")),
-        "account": (
-            "your accounts",
-            _sacctmgr("user", getpass.getuser(), "withassoc", "format=account"),
-        ),
-    }
-    return "; ".join(
-        f"{what}: {', '.join(sorted(set(names)))}"
-        for word, (what, names) in found.items()
-        if word in text and names
-    )
+    found = {}
+    if "partition" in text:
+        found["the cluster's partitions"] = _ask("sinfo", "--noheader", "--format=%R")
+    if "account" in text:
+        found["your accounts"] = _sacctmgr("user", getpass.getuser(), "withassoc", "format=account")
+    lists = {what: ", ".join(sorted(set(names))) for what, names in found.items() if names}
+    return "; ".join(f"{what}: {names}" for what, names in lists.items())
 
 
 def submit_limit(qos: str | None) -> int | None:

@@ -104,7 +104,6 @@ class SlurmLauncher(Launcher):
         """Raises:
         LauncherError: there is a number of GPUs, or a type, and nothing in the request follows from it.
         """
-        assert self.config is not None
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
@@ -126,9 +125,8 @@ class SlurmLauncher(Launcher):
     def _test(self) -> None:
         script = self.job_script()
         print(script, flush=True)
-        ended = subprocess.run(
-            ["sbatch", "--test-only"], input=script, capture_output=True, text=True
-        )
+        sbatch = ["sbatch", "--test-only"]
+        ended = subprocess.run(sbatch, input=script, capture_output=True, text=True)
         if ended.returncode:
             reason = Refused(ended.stderr.strip()).explained(1, self.params["qos"])
             raise LauncherError(f"Slurm would not take the job: {reason}")

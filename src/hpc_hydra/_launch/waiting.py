@@ -19,9 +19,8 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.5
 SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
-LONGEST_S = (
-    10  # until the next look, though the first one, which finds hundreds of failures, took long
-)
+# Until the next look, though the first one, which finds hundreds of failures, took long.
+LONGEST_S = 10
 LINE_EVERY_S = 10
 QUEUE_EVERY_S = 30
 BAR = 30  # characters at most
@@ -43,9 +42,8 @@ class Watch:
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
         self.failures: list[str] = []
-        self.ended: dict[
-            int, str
-        ] = {}  # why, by the job script, a job ended without the run's results
+        # Why, by the job script, a job ended without the run's results.
+        self.ended: dict[int, str] = {}
         self.given_up: dict[int, str] = {}  # why, of runs that left no result
 
     def close(self, run: Run, error: str) -> None:
@@ -71,9 +69,8 @@ class Watch:
                         error = f"its result cannot be read: {unreadable}"
                 self.close(run, error)
             elif f"{run.job_id}_ended" in there:
-                failed = [
-                    self.folder / name for names in found for name in names if "failed" in name
-                ]
+                names = [name for of_rank in found for name in of_rank if "failed" in name]
+                failed = [self.folder / name for name in names]
                 self.ended[number] = (
                     Result(run.overrides, failed).error
                     if self._blame(run, failed)
@@ -89,14 +86,11 @@ class Watch:
 
     def _found(self, run: Run, there: set[str]) -> list[list[str]]:
         """For each rank of a run its results that are there: one, or both for a moment."""
-        return [
-            [
-                name
-                for completed in (True, False)
-                if (name := result_path(self.folder, run.number, rank, completed).name) in there
-            ]
-            for rank in range(run.ranks)
-        ]
+        found = []
+        for rank in range(run.ranks):
+            paths = (result_path(self.folder, run.number, rank, done) for done in (True, False))
+            found.append([path.name for path in paths if path.name in there])
+        return found
 
     def _blame(self, run: Run, results: Sequence[Path]) -> bool:
         """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""
@@ -173,9 +167,8 @@ class View:
         before, at = self._written
         if self._drawn:
             for failure in watch.failures[self._told :]:
-                self._draw(
-                    failure if "NO_COLOR" in os.environ else f"\x1b[31m{failure}\x1b[0m", "\n"
-                )
+                red = failure if "NO_COLOR" in os.environ else f"\x1b[31m{failure}\x1b[0m"
+                self._draw(red, "\n")
             self._told = failed
             self._draw(self._bar(over, running, line))
         elif line != before and time.monotonic() > at + LINE_EVERY_S:

@@ -98,13 +98,17 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
     for name in table.results[:3]:
         lowest = lower_is_better(name)
         for row in table.best(name, lowest).rows[:1]:
-            what = ", ".join(f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters) if row.get(each) is not None)  # fmt: skip
+            known = [
+                each for each in ("sweep", "run", *table.parameters) if row.get(each) is not None
+            ]
+            what = ", ".join(f"{each}={shown(row[each])}" for each in known)
             how = "lowest" if lowest else "highest"
             facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
     if seconds := sum(run.duration_s or 0 for run in runs):
         facts["time of all runs"] = clock(seconds)
     if table.constant:
-        facts["the same in all"] = " ".join(f"{name}={shown(each)}" for name, each in table.constant.items())  # fmt: skip
+        constant = (f"{name}={shown(each)}" for name, each in table.constant.items())
+        facts["the same in all"] = " ".join(constant)
     facts["report"] = f"{records.now()}, hpc-hydra {records.library_version()}"
     return _pairs(facts)
 
@@ -118,7 +122,8 @@ def _provenance(sweep: Path, diff: bool) -> str:
             "host": record.get("host"), "commit": each.get("git_commit"),
         }  # fmt: skip
         if not each.get("git_diff"):
-            facts["not committed"] = "nothing" if each.get("git_clean") else "files that git does not track" if each.get("git_clean") is False else None  # fmt: skip
+            kinds = {True: "nothing", False: "files that git does not track"}
+            facts["not committed"] = kinds.get(each.get("git_clean"))
         versions = each.get("versions") or {}
         facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
         parts.append(_pairs({name: value for name, value in facts.items() if value}))
@@ -205,16 +210,18 @@ def _resources(runs: Sequence[Run]) -> str:
         "GPUs busy": ("gpu_percent", "{:.0f} %".format),
     }  # fmt: skip
     every = [each for of_kind in kinds.values() for each in of_kind]
-    there = {head: column for head, column in columns.items() if any(each[column[0]] is not None for each in every)}  # fmt: skip
+    seen = {name for each in every for name, value in each.items() if value is not None}
+    there = {head: column for head, column in columns.items() if column[0] in seen}
     lines = []
     for of_kind in kinds.values():
         cells = [str(len(of_kind))]
         for name, text in there.values():
             known = [each[name] for each in of_kind if each[name] is not None]
-            range_ = dict.fromkeys(text(each) for each in (statistics.median(known), max(known))) if known else ()  # fmt: skip
-            cells.append(", ".join(range_))
+            ends = (statistics.median(known), max(known)) if known else ()
+            cells.append(", ".join(dict.fromkeys(map(text, ends))))
         lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    said = "".join(f"<p><strong>{escape(line)}</strong></p>" for line in advice(run.record for run in runs))  # fmt: skip
+    advised = advice(run.record for run in runs)
+    said = "".join(f"<p><strong>{escape(line)}</strong></p>" for line in advised)
     head = "".join(f"<th>{each}</th>" for each in ("runs", *there))
     return (
         f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
@@ -238,9 +245,7 @@ def _data(
     curves = []
     for curve in series:
         every = -(-len(curve) // at_most) or 1
-        kept = [step for place, step in enumerate(reversed(list(curve))) if place % every == 0][
-            ::-1
-        ]
+        kept = list(curve)[::-every][::-1]  # the last one in any case
         columns = [[_finite(curve[step].get(name)) for step in kept] for name in names]
         curves.append({"steps": kept, "values": columns})
     axes = [*table.parameters, *table.results]
@@ -262,8 +267,8 @@ def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     values = sorted({row.get(name) for row in rows}, key=order)
     numeric = all(map(is_number, values)) and len(values) > 2
     palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
-    last = max(len(values) - 1, 1)
-    places = [round(place * (len(palette) - 1) / last) if palette is IN_ORDER else place for place in range(len(values))]  # fmt: skip
+    last = max(len(values) - 1, 1) if palette is IN_ORDER else len(palette) - 1
+    places = [round(place * (len(palette) - 1) / last) for place in range(len(values))]
     return {
         "name": _text(name),
         "values": [_text(value) or "none" for value in values],
@@ -298,8 +303,10 @@ def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | N
     if logarithmic:
         placed = [value and round(math.log10(value), 5) for value in placed]
     axis = {"label": _text(name), "values": placed}
-    if logarithmic or len(distinct) <= 12:
-        shown_at = distinct if len(distinct) <= 12 else [distinct[0], distinct[len(distinct) // 2], distinct[-1]]  # fmt: skip
+    few = len(distinct) <= 12
+    if logarithmic or few:
+        middle = distinct[len(distinct) // 2]
+        shown_at = distinct if few else [distinct[0], middle, distinct[-1]]
         axis["tickvals"] = [math.log10(each) if logarithmic else each for each in shown_at]
         axis["ticktext"] = [shown(each) for each in shown_at]
     return axis

@@ -30,18 +30,11 @@ if basic:
 share_config_store()
 _store = ConfigStore.instance()
 # A job has the command's store, and these in it: Hydra 1.4 warns of what is stored once more.
-_once_more: dict[str, Any] = (
-    {"replace": True} if "replace" in signature(_store.store).parameters else {}
-)
+_once_more: Any = {"replace": True} if "replace" in signature(_store.store).parameters else {}
+_sweeper = config.SweeperConf if basic else _store.load("hydra/sweeper/basic.yaml").node
 for _group, _name, _node in (
-    ("launcher", "hpc_slurm", config.SlurmConf),
-    ("launcher", "hpc_local", config.LocalConf),
-    (
-        "sweeper",
-        "hpc",
-        config.SweeperConf if basic else _store.load("hydra/sweeper/basic.yaml").node,
-    ),
+    ("hydra/launcher", "hpc_slurm", config.SlurmConf),
+    ("hydra/launcher", "hpc_local", config.LocalConf),
+    ("hydra/sweeper", "hpc", _sweeper),
 ):
-    _store.store(
-        group=f"hydra/{_group}", name=_name, node=_node, provider="hpc_hydra", **_once_more
-    )
+    _store.store(group=_group, name=_name, node=_node, provider="hpc_hydra", **_once_more)
