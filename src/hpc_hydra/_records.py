@@ -470,6 +470,10 @@ def states(
     if sweep["cluster"] == "slurm" and going_on:
         owner = (directory / SWEEP).stat()
         queue = (jobs or squeue.jobs)(owner.st_uid)
+        if queue is None:
+            _warn(
+                "Slurm does not answer squeue here: of runs that have not ended this is as of their records"
+            )
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:

@@ -1,6 +1,7 @@
 """What Slurm has in its queue."""
 
 import os
+import re
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -11,6 +12,11 @@ OVER = {
     "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
     "PREEMPTED", "REVOKED", "TIMEOUT",
 }  # fmt: skip
+# Why a job waits that will not begin before somebody has done something about it.
+STUCK = re.compile(
+    r"(?i)held|NeverSatisfied|NotPermitted|Minutes|Invalid|^Partition\w*(Limit|Down|Inactive)|BadConstraints"
+)
+
 # Of a job that it does not have any more. Of an element that was cancelled as it waited it keeps nothing.
 GONE = "no longer in Slurm's queue"
 NEVER_BEGUN = f"CANCELLED before it began: {GONE}"
@@ -40,6 +46,16 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     if rows is None:
         return None
     return {job: Job(_shown(state, code), *more) for job, state, code, *more in rows}
+
+
+def states_and_reasons() -> dict[str, tuple[str, str]] | None:
+    """The state of each of this user's `jobs`, and why it waits."""
+    rows = _rows(None, "JobArrayID", "State", "exit_code", "Reason")
+    return (
+        None
+        if rows is None
+        else {job: (_shown(state, code), why) for job, state, code, why in rows}
+    )
 
 
 def states() -> dict[str, str] | None:

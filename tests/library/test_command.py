@@ -145,6 +145,20 @@ def test_no_run_goes_on_beside_the_one_that_takes_its_place(zen_app: App) -> Non
     assert metrics.read_text() == done
 
 
+def test_a_run_that_is_killed_while_it_stops_is_to_go_on(zen_app: App) -> None:
+    """Slurm kills the processes of a job that does not stop in time one after another, the supervisor perhaps last."""
+    sweeping = zen_app.start("+setup=local", "steps=40", PAUSE_S="60")
+    until((zen_app.sweep / "0" / "run.json").exists, sweeping)
+    supervisor = supervisor_of(zen_app.sweep)
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+    os.kill(supervisor, signal.SIGTERM)
+    (log,) = zen_app.sweep.glob("jobs/*_0_log.out")
+    until(lambda: "asked to stop" in log.read_text(), sweeping)
+    os.kill(int(children.read_text()), signal.SIGKILL)
+    assert zen_app.ended(sweeping).returncode == 1
+    assert "SIGKILL" not in record(zen_app.sweep / "0")["error"]
+
+
 def supervisor_of(sweep: Path) -> int:
     """The process that supervises the sweep's only run."""
     found = {}

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from hpc_hydra import _squeue as squeue
 from hpc_hydra._job.submission import Run, write_result
 from hpc_hydra._launch import waiting
-from hpc_hydra._launch.waiting import View, Watch, wait
+from hpc_hydra._launch.waiting import Queue, View, Watch, wait
 
 
 def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) -> None:
@@ -40,3 +41,23 @@ def test_a_look_that_took_long_is_not_waited_for_a_minute(
     with View(1) as view:
         wait(watch, view, lambda job_id: None, lambda run, reason: None)
     assert pauses == [10] and watch.results
+
+
+def test_a_job_that_will_not_begin_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else somebody would wait for it, for ever; of others' jobs and of usual reasons nothing is said."""
+    told = {
+        "1_0": ("PENDING", "DependencyNeverSatisfied"), "1_1": ("PENDING", "DependencyNeverSatisfied"),
+        "1_2": ("PENDING", "Priority"), "2_0": ("PENDING", "JobHeldUser"),
+    }  # fmt: skip
+    monkeypatch.setattr(squeue, "states_and_reasons", lambda: told)
+    monkeypatch.setattr(waiting, "QUEUE_EVERY_S", -1)
+    queue = Queue([f"1_{number}" for number in range(3)])
+    watch = Watch([Run(number, [], f"1_{number}", "none") for number in range(3)], tmp_path, queue)
+    with View(3) as view:
+        for _ in range(2):
+            queue.end_of("1_0")
+            view.show(watch)
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert said == ["as things are, 2 jobs will not begin: DependencyNeverSatisfied"]

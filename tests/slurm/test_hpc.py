@@ -135,7 +135,7 @@ def test_could_a_job_run(app: Project) -> None:
     assert "ok   app.py: to start at " in healthy.stdout
     assert re.search(r"ok   a job has started /.*/bin/python", healthy.stdout)
     for override, complaint in (
-        ("hydra.launcher.partition=nope", "the cluster's partitions: cpu, gpu, preempt"),
+        ("hydra.launcher.partition=nope", "the partitions that are up: cpu, gpu, preempt"),
         ("hydra.launcher.python=/nowhere/python", "/nowhere/python does not exist"),
     ):
         ill = hpc(app, "doctor", "app.py", override)

@@ -130,6 +130,36 @@ def test_preemption(gently: bool, traced: Traced, cluster: Cluster) -> None:
             assert sweep.steps_lost()
 
 
+def test_what_is_not_requeued_says_why(traced: Traced, cluster: Cluster) -> None:
+    """By a partition that cancels what it preempts, and where a job may not be requeued at all."""
+    slurm_conf = ("PartitionName=cheap", "Nodes=node1", "PreemptMode=CANCEL")
+    cheap = "hydra.launcher.partition=cheap"
+    options = "hydra.launcher.additional_parameters"
+    never = (f"{options}.requeue=null", f"+{options}.no_requeue=true")
+    sweeps = [
+        traced("+setup=hpc_batch", "epochs=60", *own, name=name, pace=1)
+        for name, own in (("cancelled", [cheap]), ("never", never))
+    ]
+    slurm(sweeps[0].project, "scontrol", "create", *slurm_conf)
+    processes = [sweep.start() for sweep in sweeps]
+    try:
+        wait_until(lambda: all(sweep.has_begun(1, 0) for sweep in sweeps))
+        slurm(sweeps[1].project, "scancel", "--signal=TERM", f"{sweeps[1].job}_0")
+        wait_until(lambda: sweeps[1].states == ["FAILED"])
+        preempt(sweeps[0])
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+        slurm(sweeps[0].project, "scontrol", "delete", slurm_conf[0])
+    assert "PREEMPTED, and not requeued here: hpc retry goes on" in outputs[0]
+    assert "requeue=true asks for it" in outputs[1]
+    for sweep in sweeps:
+        sweep.set_pace(0)
+        done = sweep.repeat(*(["hydra.launcher.partition=cpu"] if sweep is sweeps[0] else []))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_scancel_of_a_run_and_of_the_sweep(traced: Traced) -> None:
     sweep = traced("+setup=hpc_batch", "epochs=60", "seed=0,1,2", pace=1)
     with sweep.going_on() as process:

@@ -40,7 +40,7 @@ def test_signals(policy: str, traced: Traced) -> None:
     sweeps = {
         shape: traced(
             "+setup=hpc_batch", f"signal_policy={policy}", "epochs=60", *options, pace=3 if ALL else 1,
-            name=shape.replace(" ", "_"),
+            name=shape.replace(" ", "_"), SQUEUE_PARTITION="gpu",  # somebody's wish for their own looks
         )
         for shape, options in SHAPES.items()
     }  # fmt: skip

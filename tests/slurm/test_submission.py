@@ -101,6 +101,35 @@ def test_jobs_run_the_code_that_was_submitted(on_slurm: Project, tmp_path: Path)
     assert copied >= {"task.py", "configs.py"}
 
 
+WRAPPER = """#!/bin/sh
+echo "2026: job 7 of the day"
+PATH="${PATH#*:}" sbatch "$@"
+echo "see page 12"
+exit 3
+"""
+
+
+def test_a_sites_wrapper_and_a_users_profile(on_slurm: Project, tmp_path: Path) -> None:
+    """The one says and ends as it likes, the other chooses for commands that are typed by hand: neither for our jobs."""
+    wrapper = tmp_path / "bin" / "sbatch"
+    wrapper.parent.mkdir()
+    wrapper.write_text(WRAPPER)
+    wrapper.chmod(0o755)
+    path = f"{wrapper.parent}:{on_slurm.environment()['PATH']}"
+    profile = {
+        "SBATCH_ARRAY_INX": "5-6", "SBATCH_PARTITION": "gpu", "SBATCH_TIMELIMIT": "1", "SBATCH_WAIT": "1",
+        "SQUEUE_PARTITION": "preempt", "SLURM_TIME_FORMAT": "relative", "PATH": path,
+    }  # fmt: skip
+    user = Project(on_slurm.path, {**on_slurm.variables, **profile})
+    done = sweep(user, tmp_path / "sweep", "+setup=hpc_batch", "seed=1,2", "epochs=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (job,) = {run["job_id"].partition("_")[0] for run in record(tmp_path / "sweep" / "sweep.json")["runs"]}  # fmt: skip
+    there = ("--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%i %P %l")
+    assert sorted(slurm(on_slurm, "squeue", *there).splitlines()) == [
+        f"{job}_0 cpu 3:00:00", f"{job}_1 cpu 3:00:00"
+    ]  # fmt: skip
+
+
 def test_a_refusal_names_what_there_is(on_slurm: Project, tmp_path: Path) -> None:
     """Of partitions and accounts, which are soon misspelled."""
     for name, there in (("partition", "cpu, gpu, preempt"), ("account", "lab, other")):

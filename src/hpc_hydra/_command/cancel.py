@@ -69,12 +69,16 @@ def cancel(
                 directory / str(each["number"]), each["overrides"], each["job_id"],
                 records.CANCELLED, durable=False,
             )  # fmt: skip
-    _wait([each for each in shared if each["state"] not in WAIT], directory, record["cluster"])
+    later = [each["number"] for each in shared if each["state"] == "SUSPENDED"]
+    now = [each for each in shared if each["state"] not in (*WAIT, "SUSPENDED")]
+    _wait(now, directory, record["cluster"])
     deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
     while {each["job_id"] for each in _going(directory, record["cluster"])}.intersection(jobs):
         if time.monotonic() > deadline:
             fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
         time.sleep(1)
+    if later:
+        print(f"{listed(later)} will end when the job is resumed")
     print(f"cancelled: {what}. To go on: hpc retry {directory}")
 
 

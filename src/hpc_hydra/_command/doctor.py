@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Annotated
 import typer
 
 from .. import _records as records
+from .. import _squeue as squeue
 from . import surroundings
 from .recorded import Command, place_of_app
 from .surroundings import Finding
 from .sweeps import JSON, as_json
 
 TRY_FOR_S = 120
+SAY_AFTER_S = 30
 COLORS = {"ok": "32", "note": "33", "bad": "31"}
 
 
@@ -157,14 +160,19 @@ def _of_script(what: str, output: str, limits: dict[str, dict[str, str]]) -> Ite
         yield Finding("ok", f"{what}: {output.strip().splitlines()[-1]}")
         return
     for name in options.get("partition", "").split(","):
+        state = limits.get(name, {}).get("State", "UP")
+        if state != "UP":  # likewise
+            yield Finding("bad", f"{what}: partition {name} is {state}",
+                          "choose another one, or ask the site")  # fmt: skip
+            return
         limit = limits.get(name, {}).get("MaxTime", "")
         # A site may take it, and let it wait for ever.
         if is_longer(options.get("time", ""), limit):
             yield Finding("bad", f"{what}: time={options['time']} is above the limit of partition {name}, "
                           f"{limit}", "hydra.launcher.timeout_min=, or time= in cluster.py")  # fmt: skip
             return
-    sbatch = output.strip().splitlines()[-1].removeprefix("sbatch: ")
-    yield Finding("ok", f"{what}: {re.sub('^Job [0-9]+ ', '', sbatch)}")
+    begins = re.search(r"^sbatch: Job \d+ (to start .*)$", output, re.MULTILINE)
+    yield Finding("ok", f"{what}: {begins[1] if begins else 'sbatch would take it'}")
 
 
 def is_longer(time: str, limit: str) -> bool:
@@ -177,14 +185,35 @@ def is_longer(time: str, limit: str) -> bool:
         return False
 
 
+def _wait_for(job_id: str) -> None:
+    """Until it has ended; or end it, if nobody waits any more."""
+    said, due = "", time.monotonic() + SAY_AFTER_S
+    try:
+        while (queue := squeue.jobs()) is None or (
+            job_id in queue and not squeue.is_over(queue[job_id].state)
+        ):
+            job = queue[job_id] if queue else None
+            if job and squeue.waits(job.state) and job.reason != said and time.monotonic() > due:
+                said = job.reason
+                print(f"     its job waits: {said}. Ctrl-C ends it", file=sys.stderr)
+            time.sleep(1)
+    except BaseException:
+        subprocess.run(["scancel", job_id], capture_output=True)
+        raise
+
+
 def _in_a_job(preset: str, output: str, folder: Path) -> Finding:
     """Whether the job's Python starts on a compute node, and has what it needs."""
     script = re.sub(r"(?<= -m hpc_hydra\._job\.)supervisor SUBMISSION 0$", "look",
                     output, flags=re.MULTILINE)  # fmt: skip
     script = script[: script.rindex("sbatch: ")] if "sbatch: " in script else script
     (folder / "jobs").mkdir(parents=True, exist_ok=True)
-    options = ("--wait", "--array=0", "--time=5", "--parsable")
-    ended = subprocess.run(["sbatch", *options], input=script, capture_output=True, text=True)
+    from .._launch.job_script import TAKEN, environment
+
+    sbatch, variables = ("sbatch", "--array=0", "--time=5"), environment(script)
+    ended = subprocess.run(sbatch, input=script, env=variables, capture_output=True, text=True)
+    if taken := TAKEN.search(ended.stdout):
+        _wait_for(f"{taken[1]}_0")
     paths = sorted((folder / "jobs").glob("*.out"))
     logs = "".join(path.read_text(errors="replace") for path in paths)
     what = f"a job of preset {preset}" if preset else "a job"

@@ -156,7 +156,10 @@ class Supervisor:
             code, usage = self._run(do, todos, handlers)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
-            if signals.handed_over[0] or -code in signals.unheard:
+            no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
+            # Slurm kills the processes of a job one after another, and this one perhaps last.
+            killed = code == -signal.SIGKILL and signals.unheard and not no_memory
+            if signals.handed_over[0] or -code in signals.unheard or killed:
                 return STOPPED
             if code and signals.unheard and together:
                 # Of ranks that work together one stops first, and the others fail for want of it.
@@ -167,7 +170,7 @@ class Supervisor:
             if unfinished := [todo for todo in todos if not todo.is_over()]:
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 why = f"{KILLED} with {how}"
-                if code == -signal.SIGKILL and resources.oom_kills() > kills:
+                if no_memory:
                     why = resources.out_of_memory(usage)
                 self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
                 self.todo.remove(unfinished[0])  # also if there was no place to record that

@@ -30,6 +30,19 @@ JOBS_OWN = re.compile(
     r"(SLURM_(?!CONF)|SRUN_|SUBMITIT_|PMIX?_|(CUDA|HIP|ROCR)_VISIBLE_DEVICES$|GPU_DEVICE)"
 )
 
+# What sbatch would follow rather than the script's line, by the name of that if it is another one.
+VARIABLES = {
+    "time": "TIMELIMIT",
+    "mem": "MEM_PER_NODE",
+    "requeue": "NO_REQUEUE",
+    "no-requeue": "REQUEUE",
+}
+NEVER = {"SBATCH_WAIT", "SBATCH_ARRAY_INX"}
+
+# What it prints of a job that Slurm has taken, among what a site adds to that; with --parsable the second.
+TAKEN = re.compile(r"Submitted batch job (\d+)")
+PARSABLE = re.compile(r"^(\d+)(?:;\S+)?$", re.MULTILINE)
+
 # What sbatch says when its controller is down or busy; in the last two cases it may have taken the job, or take it yet.
 AWAY = re.compile("Unable to contact slurm controller|Socket timed out|Zero Bytes were transmitted")
 TRY_FOR_S = 600
@@ -101,22 +114,26 @@ class SlurmExecutor(submitit.SlurmExecutor):
             Refused: Slurm did not take it.
         """
         self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
-        script.write_text(self._make_submission_file_text(command, ""))
-        in_job = "SLURM_JOB_ID" in os.environ
-        own = {name for name in os.environ if in_job and JOBS_OWN.match(name)}
-        environment = {name: value for name, value in os.environ.items() if name not in own}
+        text = self._make_submission_file_text(command, "")
+        script.write_text(text)
         deadline = time.monotonic() + TRY_FOR_S
         while True:
             done = subprocess.run(
-                ["sbatch", script], env=environment, capture_output=True, text=True,
+                ["sbatch", script], env=environment(text), capture_output=True, text=True,
                 start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
             )  # fmt: skip
-            if done.returncode == 0:
-                return self._get_job_id_from_submission_command(f"job {done.stdout}")
-            error = done.stderr.strip() or f"sbatch ended with exit code {done.returncode}"
+            # Whatever its exit code: a site's wrapper may have failed after Slurm had taken the job.
+            if taken := TAKEN.findall(done.stdout) or PARSABLE.findall(done.stdout):
+                return str(taken[-1])
+            ended = f"sbatch ended with exit code {done.returncode}, and named no job"
+            error = done.stderr.strip() or ended
             killed = done.returncode < 0  # perhaps after Slurm had taken the job
             if not killed and not AWAY.search(error):
-                script.unlink()
+                answered, job_id = job_of(script)
+                if job_id:
+                    return job_id
+                if answered:
+                    script.unlink()
                 raise Refused(error)
             log.warning("%s; trying again (Ctrl-C twice: give up)", error)
             answers = 0
@@ -128,6 +145,16 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 if time.monotonic() > deadline:
                     raise Refused(error)
                 answers += answered
+
+
+def environment(script: str) -> dict[str, str]:
+    """That in which sbatch takes the text of a job ``script`` as it stands."""
+    options = re.findall(r"^#SBATCH --([\w-]+)", script, re.MULTILINE)
+    names = (VARIABLES.get(name, name.replace("-", "_").upper()) for name in options)
+    left_out = {*NEVER, *(f"SBATCH_{name}" for name in names)}
+    if "SLURM_JOB_ID" in os.environ:
+        left_out |= {*filter(JOBS_OWN.match, os.environ)}
+    return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def guarded(

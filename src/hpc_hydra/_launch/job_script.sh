@@ -3,6 +3,8 @@
 hpc_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID} # SLURM_JOB_ID of the last element is that of the whole array
 hpc_job=$hpc_folder/$hpc_id
 hpc_begun= hpc_trap=
+# With these people choose what squeue shows them.
+for hpc_name in $(env | sed -n 's/^\(SQUEUE_[A-Z0-9_]*\)=.*/\1/p'); do unset "$hpc_name"; done
 if test -n "${SLURM_RESTART_COUNT:-}" && grep -qs superseded "$hpc_job"_attempt; then
     echo "somebody requeued this job, but its runs were given to another one: it ends" >&2
     exit 1
@@ -63,7 +65,7 @@ at_end() {
         *) refuse "$fate" ;;
         esac
         test -z "$fate" || test -z "$tried" || refused=$((refused + 1))
-        test $refused -lt 2 || refuse "not requeued: $answer"
+        test $refused -lt 2 || refuse_requeue
         test -n "$tried" || is_worth_it
         tried=yes
         answer=$(timeout 60 scontrol requeue "$hpc_id" 2>&1) && leave 75
@@ -75,17 +77,31 @@ at_end() {
 # What Slurm means to do with the job: RUNNING, since the signal was somebody else's or a warning; REQUEUED;
 # else how it will have ended. While it ends, the state of any of them is COMPLETING.
 ask_fate() {
-    read -r fate restarts reason <<END
-$(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,Reason:40)
+    read -r fate restarts preempted reason <<END
+$(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,PreemptTime:40,Reason:40)
 END
     case $fate in "" | RUNNING) return ;; esac
     test "$restarts" -le "${SLURM_RESTART_COUNT:-0}" || reason=REQUEUED
     case $reason in
-    None) fate=CANCELLED ;;
+    None)
+        case $preempted in
+        N/A | None) fate=CANCELLED ;;
+        *) fate="PREEMPTED, and not requeued here: hpc retry goes on from the last checkpoint" ;;
+        esac
+        ;;
     TimeLimit) fate=TIMEOUT ;;
     NodeDown) fate=NODE_FAIL ;;
     *) fate=${reason%% *} ;;
     esac
+}
+
+refuse_requeue() {
+    mend= time=
+    ! grep -qs timeout "$hpc_job"_stopped || time="TIMEOUT: "
+    case $answer in *"presently disabled"*)
+        mend=": ++hydra.launcher.additional_parameters.requeue=true asks for it, unless SBATCH_NO_REQUEUE is set" ;;
+    esac
+    refuse "${time}not requeued: $answer$mend"
 }
 
 # Time was over as often as is allowed, or once without any progress: ranks say how many steps they know of.

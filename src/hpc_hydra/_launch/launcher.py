@@ -479,6 +479,7 @@ def _interrupt_deferred() -> Iterator[None]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        print("Until what Slurm is just given is recorded; Ctrl-C again: at once", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, note)
     try:

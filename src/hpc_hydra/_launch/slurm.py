@@ -123,10 +123,14 @@ class SlurmLauncher(Launcher):
         return min(int(self.params["signal_delay_s"]), max((limit_s - 60) // 8, SHORTEST_DELAY_S))
 
     def _test(self) -> None:
+        from .job_script import environment
+
         script = self.job_script()
         print(script, flush=True)
         sbatch = ["sbatch", "--test-only"]
-        ended = subprocess.run(sbatch, input=script, capture_output=True, text=True)
+        ended = subprocess.run(
+            sbatch, input=script, env=environment(script), capture_output=True, text=True
+        )
         if ended.returncode:
             reason = Refused(ended.stderr.strip()).explained(1, self.params["qos"])
             raise LauncherError(f"Slurm would not take the job: {reason}")
@@ -221,8 +225,8 @@ class SlurmLauncher(Launcher):
     def _watch(self, runs: list[Run]) -> Watch:
         from .waiting import Queue, Watch
 
-        self._queue = Queue()
-        return Watch(runs, self.folder, self._queue.pending_at)
+        self._queue = Queue({run.job_id for run in runs if run.job_id})
+        return Watch(runs, self.folder, self._queue)
 
     def _end_of(self, job_id: str) -> str | None:
         return self._queue.end_of(job_id)

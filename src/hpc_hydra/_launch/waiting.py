@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,11 +34,10 @@ class Watch:
         self,
         runs: Iterable[Run],
         folder: Path,
-        pending_at: Callable[[str], float] = lambda job_id: 0,
+        queue: Queue | None = None,
     ) -> None:
-        """``pending_at``: when it was last known that a job waits to begin; 0 if that is not so."""
         self.folder = folder
-        self.pending_at = pending_at
+        self.queue = queue
         self.open = {run.number: run for run in runs if run.job_id}
         self.running: set[int] = set()
         self.results: dict[int, list[Path]] = {}
@@ -80,7 +80,7 @@ class Watch:
                 self.running.discard(number)
             elif (log_file := (run.log or "").rpartition("/")[2]) in there:
                 # After a kill Slurm requeues jobs without a word in a file.
-                at = self.pending_at(str(run.job_id))
+                at = self.queue.pending_at(str(run.job_id)) if self.queue else 0
                 waits = at and (self.folder / log_file).stat().st_mtime < at
                 (self.running.discard if waits else self.running.add)(number)
 
@@ -111,7 +111,13 @@ class Watch:
 class Queue:
     """Which jobs Slurm still has, asked every QUEUE_EVERY_S seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: Collection[str]) -> None:
+        """Args:
+        jobs: those that are waited for.
+        """
+        self._jobs = jobs
+        # How many wait for a reason that does not go away by itself.
+        self.stuck: dict[str, int] = {}
         self._asked = time.monotonic()
         self._answered = 0.0  # by the clock that files have their times from
         self._answers: list[dict[str, str]] = []
@@ -129,9 +135,13 @@ class Queue:
         """
         if time.monotonic() - self._asked > QUEUE_EVERY_S:
             self._answered = time.time()
-            answer = squeue.states()
+            answer = squeue.states_and_reasons()
             # An outage of Slurm ends no sweep.
-            self._answers = [] if answer is None else [*self._answers[-1:], answer]
+            known = {job: answer[job] for job in self._jobs if job in answer} if answer else {}
+            now = {job: state for job, (state, _) in known.items()}
+            self._answers = [] if answer is None else [*self._answers[-1:], now]
+            why = (why for state, why in known.values() if squeue.waits(state))
+            self.stuck.update(Counter(filter(squeue.STUCK.search, why)))
             self._asked = time.monotonic()
         states = [answer.get(job_id) for answer in self._answers]
         if len(states) < 2 or not all(map(squeue.is_over, states)):
@@ -149,6 +159,7 @@ class View:
         self._drawn = shown or bool(os.environ.get("FORCE_COLOR"))
         self._began: float | None = None
         self._told = 0  # failures
+        self._said: set[str] = set()  # why jobs will not begin
         self._written = ("", 0.0)
 
     def __enter__(self) -> View:
@@ -165,6 +176,12 @@ class View:
         pending = len(watch.open) - running
         line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
         before, at = self._written
+        for why, jobs in watch.queue.stuck.items() if watch.queue else ():
+            if why not in self._said:
+                self._said.add(why)
+                if self._drawn:
+                    self._draw("")
+                log.warning("as things are, %d jobs will not begin: %s", jobs, why)
         if self._drawn:
             for failure in watch.failures[self._told :]:
                 red = failure if "NO_COLOR" in os.environ else f"\x1b[31m{failure}\x1b[0m"
