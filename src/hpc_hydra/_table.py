@@ -63,28 +63,32 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     common, own = split(runs)
     if common:
         parts.append(Text(f"all runs: {' '.join(common)}"))
-    names = ("run", "job", "overrides", "state", "waits for", "step", "elapsed", "node", "restarts",
-             "result")  # fmt: skip
-    cells: list[list[Text]] = []
+    cells: list[dict[str, Text]] = []
     for run in listed[:rows]:
         step = metrics.newest_step(records.folder_of(directory, run["number"]))
         elapsed = records.running_s(run)
-        texts = (
-            str(run["number"]), run.get("job_id") or "", " ".join(own[str(run["number"])]), run["state"],
-            _waits_for(run), "" if step is None else str(step),
-            "" if elapsed is None else str(timedelta(seconds=round(elapsed))), run.get("host") or "",
-            str(run.get("restarts") or ""), short(run.get("result")),
-        )  # fmt: skip
-        cells.append([Text(text) for text in texts])
-        cells[-1][3].style = COLORS.get(run["state"], "")
+        texts = {
+            "run": str(run["number"]),
+            "job": run.get("job_id") or "",
+            "overrides": " ".join(own[str(run["number"])]),
+            "state": run["state"],
+            "waits for": _waits_for(run),
+            "step": "" if step is None else str(step),
+            "elapsed": "" if elapsed is None else str(timedelta(seconds=round(elapsed))),
+            "node": run.get("host") or "",
+            "restarts": str(run.get("restarts") or ""),
+            "result": short(run.get("result")),
+        }
+        cells.append({name: Text(text) for name, text in texts.items()})
+        cells[-1]["state"].style = COLORS.get(run["state"], "")
     if cells:
         listing = Table(box=box.SIMPLE_HEAD)
-        kept = [column for column in range(len(names)) if any(row[column].plain for row in cells)]
-        for column in kept:
+        kept = [name for name in cells[0] if any(row[name].plain for row in cells)]
+        for name in kept:
             # What is cut off may be all that differs.
-            listing.add_column(names[column], no_wrap=names[column] in ("run", "state"), overflow="fold")  # fmt: skip
+            listing.add_column(name, no_wrap=name in ("run", "state"), overflow="fold")
         for row in cells:
-            listing.add_row(*(row[column] for column in kept))
+            listing.add_row(*(row[name] for name in kept))
         parts.append(listing)
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
