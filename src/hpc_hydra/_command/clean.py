@@ -108,13 +108,11 @@ def clean(
 def _meant(names: Sequence[str]) -> Iterable[Path]:
     if not names:
         return records.known_sweeps()
-    folders = (Path(name).expanduser().absolute() for name in names)
-    return [
-        sweep
-        for name, folder in zip(names, folders, strict=True)
-        for sweep in ((folder.is_dir() and below(folder)) or [named(name)])
-        if (sweep / records.SWEEP).exists()
-    ]
+    found: list[Path] = []
+    for name in names:
+        folder = Path(name).expanduser().absolute()
+        found += (folder.is_dir() and below(folder)) or [named(name)]
+    return [sweep for sweep in found if (sweep / records.SWEEP).exists()]
 
 
 def _over(runs: Iterable[dict[str, Any]]) -> bool:

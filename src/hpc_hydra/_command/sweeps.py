@@ -134,6 +134,5 @@ def agreed(question: str, yes: bool) -> None:
 
 
 def _has_runs(directory: Path) -> bool:
-    if any((directory / name).exists() for name in (records.SWEEP, records.RUN)):
-        return True
-    return any(directory.glob(f"[0-9]*/{records.RUN}"))
+    own = (directory / records.SWEEP, directory / records.RUN)
+    return any(map(Path.exists, own)) or any(directory.glob(f"[0-9]*/{records.RUN}"))
