@@ -50,12 +50,9 @@ class LocalLauncher(Launcher):
             )
         jobs = [left[place::places] for place in range(min(places, len(left)))]
         submission = self._prepare(jobs, runs, False, use_srun=True, ranks=ranks, signal_delay_s=30)
-        variables = {
-            "PYTHONPATH": self._python_path(),
-            # Numerical libraries start a thread for each core of the machine unless told otherwise.
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cpus)),
-        }
-        environment = ["env", *(f"{name}={value}" for name, value in variables.items())]
+        # Numerical libraries start a thread for each core of the machine unless told otherwise.
+        threads = os.environ.get("OMP_NUM_THREADS", cpus)
+        variables = [f"PYTHONPATH={self._python_path()}", f"OMP_NUM_THREADS={threads}"]
         self._started = True
         # Ctrl-C is for the waiting process, and of a closed terminal the runs learn themselves: submitit's, of which
         # they are to be told, has to live until they have saved. What is started inherits what is ignored.
@@ -65,7 +62,7 @@ class LocalLauncher(Launcher):
                 with printing_to(Path(os.devnull)):  # whoever reads our output does not wait for it
                     process = start_controller(
                         self.folder,
-                        f"{shlex.join(environment)} {command}",
+                        f"env {shlex.join(variables)} {command}",
                         tasks_per_node=ranks,
                         cuda_devices=",".join(share_of(gpus, number, places) if gpus else []),
                         timeout_min=self.params["timeout_min"],
