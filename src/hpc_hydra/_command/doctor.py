@@ -88,10 +88,10 @@ def _app(words: Sequence[str]) -> Command | None:
     here, python = Path.cwd(), sys.executable
     if words:
         start = [words[0]] if words[0].endswith(".py") else ["-m", words[0]]
-        return Command([*start, *words[1:]], here, python, {})
+        return Command([*start, *words[1:]], here, python)
     packages = [path.parent.name for path in here.glob("src/*/__main__.py")]
     if len(packages) == 1:
-        return Command(["-m", packages[0]], here, python, {})
+        return Command(["-m", packages[0]], here, python)
     for sweep in records.known_sweeps():
         submissions = records.read(sweep / records.SWEEP).get("submissions", [])
         if submissions and submissions[-1].get("cwd") == str(here):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ class Command:
     words: list[str]  # after the name of Python
     cwd: Path
     python: str
-    variables: dict[str, str]
+    variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, directory: Path, submission: dict[str, Any] | None = None) -> Command:
@@ -44,7 +44,7 @@ class Command:
         python, *words = shlex.split(submission["command"])
         words = [word for word in words if records.key_of(word) not in FLEETING]
         cwd = Path(submission.get("cwd", Path.cwd()))  # records of before have none
-        return cls(words, cwd, submission.get("python", python), {})
+        return cls(words, cwd, submission.get("python", python))
 
     def add(self, *overrides: str) -> None:
         """Put ``overrides`` in the place of those about the same, and beside the others: Hydra takes them only
