@@ -7,6 +7,7 @@ import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 Value = int | float | bool | str | None
 Row = dict[str, Value]
 
-NUMBERS = {"inf": math.inf, "+inf": math.inf, "-inf": -math.inf, "nan": math.nan}
-INTEGER = re.compile(r"[+-]?\d+(_\d+)*")
-FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.?\d+)(e[+-]?\d+)?", re.IGNORECASE)
+CONSTANTS = {"true": True, "false": False, "null": None}
 OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", "step", *used({})}
 # Of a metric so called the lowest value is the best.
 LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip
@@ -293,13 +292,14 @@ def value_of(text: str) -> Value:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1].replace(f"\\{text[0]}", text[0])
     word = text.lower()
-    if word in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[word]
-    if INTEGER.fullmatch(text):
-        return int(text)
-    if FLOAT.fullmatch(text):
-        return float(text)
-    return NUMBERS.get(word, text)
+    if word in CONSTANTS:
+        return CONSTANTS[word]
+    if "infinity" in word:  # a number to Python alone
+        return text
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 def shown(value: Value) -> str:
