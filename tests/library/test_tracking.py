@@ -318,12 +318,10 @@ def test_a_step_that_wandb_does_not_take(
 
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
-    """A file system of 512 kB."""
+    """A file system of 4 MB, which has room for some of W&B's segments."""
     place.mkdir(exist_ok=True)
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", place]).returncode
-    ):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place]
+    if os.geteuid() or subprocess.run(mount).returncode:
         pytest.skip("needs root, and a machine on which it may mount")
     try:
         yield place
