@@ -320,7 +320,7 @@ def test_a_step_that_wandb_does_not_take(
 def small_disk(place: Path) -> Iterator[Path]:
     """A file system of 4 MB, which has room for some of W&B's segments."""
     place.mkdir(exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", place]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(place)]
     if os.geteuid() or subprocess.run(mount).returncode:
         pytest.skip("needs root, and a machine on which it may mount")
     try:
