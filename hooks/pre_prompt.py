@@ -12,6 +12,7 @@ import os
 import pwd
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from typing import IO, NoReturn
 SECONDS = 2.0  # for all of Slurm's commands together
 OUTPUT_BYTES = 4 * 1024**2
 PROJECT = (120, 4096)  # files, and bytes in each: more than a project and its first commit need
+NOT_HERE = "The defaults are not those of this cluster"
 SCRATCH = ("SCRATCH", "WORK", "PSCRATCH", "MYSCRATCH", "CINECA_SCRATCH")
 
 
@@ -41,7 +43,7 @@ def main() -> None:
     try:
         rewrite(Path("cookiecutter.json"))
     except Exception as error:  # whatever it is, the plain questions can be asked
-        print(f"The defaults are not those of this cluster: {error!r}", file=sys.stderr)
+        print(f"{NOT_HERE}: {error!r}", file=sys.stderr)
 
 
 def check_output_directory() -> None:
@@ -110,7 +112,7 @@ def rewrite(path: Path) -> None:
     """Put the facts of this place into cookiecutter.json."""
     # Here, so that a fault in it costs no more than the defaults.
     from slurm_defaults import SACCTMGR, improve
-    from slurm_nodes import SINFO
+    from slurm_nodes import SINFO, partitions
 
     questions = json.loads(path.read_text(encoding="utf-8"))
     questions["output_dir"] = scratch() or questions["output_dir"]
@@ -122,6 +124,8 @@ def rewrite(path: Path) -> None:
         ["sacctmgr", *table, f"format={SACCTMGR}"],
         ["scontrol", "show", "config"],
     )
+    if shutil.which("sinfo") and not partitions(answers[0]):
+        print(f"{NOT_HERE}: sinfo names no partition", file=sys.stderr)
     improve(questions, *answers)
     new = path.with_suffix(".new")
     new.write_text(json.dumps(questions, indent=2), encoding="utf-8")
@@ -163,13 +167,9 @@ def start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes] | No
     variables = ("SINFO_", "SCONTROL_", "SLURM_TIME_FORMAT")  # would change what is printed
     kept = {name: value for name, value in os.environ.items() if not name.startswith(variables)}
     try:
+        null = subprocess.DEVNULL
         return subprocess.Popen(
-            command,
-            env=kept,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            command, env=kept, stdin=null, stdout=output, stderr=null, start_new_session=True
         )
     except OSError:
         return None

@@ -50,12 +50,12 @@ def generated(cwd: Path, *arguments: str | Path, **variables: str) -> dict[str, 
     return {name: value for name, value in facts(cwd / PROJECT).items() if name in PLAIN}
 
 
-def asked(cwd: Path, **variables: str) -> dict[str, str]:
-    """What the hook alone leaves, in a copy of its own as cookiecutter gives it; it says nothing."""
+def asked(cwd: Path, said: str = "", **variables: str) -> dict[str, str]:
+    """What the hook, which ends with what is ``said``, leaves in a copy as cookiecutter gives it one."""
     shutil.copy(TEMPLATE / "cookiecutter.json", cwd)
     shutil.copytree(HOOK.parent, cwd / "hooks")
     done = run(sys.executable, "hooks/pre_prompt.py", cwd=cwd, **variables)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
     return flat(json.loads((cwd / "cookiecutter.json").read_text()))
 
 
@@ -252,7 +252,8 @@ def test_what_hangs_is_ended_and_the_rest_is_used(tmp_path: Path) -> None:
 def test_what_is_not_understood_leaves_the_plain_defaults(script: str, tmp_path: Path) -> None:
     script = script.format(good=RECORDED / "24.11" / "sinfo.txt")
     others = {"sacctmgr": script, "scontrol": script}
-    assert asked(tmp_path, **slurm(tmp_path, sinfo=script, **others)) == UNCHANGED
+    said = "The defaults are not those of this cluster: sinfo names no partition\n"
+    assert asked(tmp_path, said, **slurm(tmp_path, sinfo=script, **others)) == UNCHANGED
 
 
 def test_without_slurm(tmp_path: Path) -> None:
@@ -401,7 +402,8 @@ def test_accounts_are_those_of_this_cluster() -> None:
 def test_outputs_go_to_the_fast_file_system_of_whoever_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    variables = {**slurm(tmp_path), "SCRATCH": str(tmp_path), "WORK": str(tmp_path)}
+    answers = slurm(tmp_path, sinfo="echo 'work*|up|infinite|2|8|0|(null)'")
+    variables = {**answers, "SCRATCH": str(tmp_path), "WORK": str(tmp_path)}
     assert generated(tmp_path, **variables)["OUTPUT_DIR"] == "$SCRATCH/hpc-experiment"
     variables["HPC_HYDRA_PLAIN_DEFAULTS"] = "1"
     assert generated(tmp_path, **variables)["OUTPUT_DIR"] == "outputs"
