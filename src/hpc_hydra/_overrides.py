@@ -73,10 +73,10 @@ def refuse_unknown(overrides: Iterable[str], config: DictConfig) -> None:
         raise ConfigCompositionException("\n".join(faults))
 
 
-def typed_overrides(config: DictConfig) -> list[str]:
-    """The overrides of a run or a sweep: not what ``${oc.env:TOKEN}`` in them stands for, as `list` of
-    them would have it."""
-    overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+def typed_overrides(config: DictConfig, whose: str = "task") -> list[str]:
+    """The overrides of a run or a sweep, or Hydra's own (``"hydra"``): not what ``${oc.env:TOKEN}`` in them stands for,
+    as `list` of them would have it."""
+    overrides: Any = OmegaConf.to_container(config.hydra.overrides[whose], resolve=False)
     return list(overrides)
 
 

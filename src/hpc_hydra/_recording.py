@@ -170,8 +170,7 @@ def _refusing(key: str) -> Iterator[None]:
 def _directory(config: DictConfig, key: str) -> Path:
     """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
-    overrides = config.hydra.overrides.hydra
-    chosen = any(override.startswith(f"{key}=") for override in overrides)
+    chosen = any(each.startswith(f"{key}=") for each in typed_overrides(config, "hydra"))
     if by_torchrun():
         if key == "hydra.sweep.dir":
             raise LauncherError(
@@ -190,8 +189,7 @@ def _directory(config: DictConfig, key: str) -> Path:
 def pin_sweep(config: DictConfig, directory: Path) -> None:
     """Let the jobs, which compose their config anew from overrides, write to ``directory``, and nowhere else."""
     override = directory_override("hydra.sweep.dir", directory)
-    there: Any = OmegaConf.to_container(config.hydra.overrides.hydra, resolve=False)
-    if override not in there:
+    if override not in typed_overrides(config, "hydra"):
         with open_dict(config), read_write(config.hydra):
             config.hydra.overrides.hydra.append(override)
 

@@ -13,6 +13,7 @@ from hpc_hydra import _records as records
 from hpc_hydra import _squeue as squeue
 from hpc_hydra._command.app import app
 from hpc_hydra._files import write_atomically
+from hpc_hydra._overrides import typed_overrides
 
 
 def test_two_sweeps_of_one_second_share_no_directory(tmp_path: Path) -> None:
@@ -32,11 +33,13 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a\\b", "a\\'b\\", "a=b,c", "$x", "jürgen"])
 def test_jobs_find_the_sweep_directory_whatever_its_name(name: str, tmp_path: Path) -> None:
     """They compose their config from overrides, in which quotes and backslashes have a meaning."""
-    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": [], "task": []}, "launcher": {}}
+    typed = ["hydra.sweep.subdir=seed_${hydra.job.num}"]  # which is not known yet
+    task: Any = {"run": {"dir": ""}, "overrides": {"hydra": typed, "task": []}, "launcher": {}}
     config = OmegaConf.create({"hydra": {**task, "sweep": {"dir": str(tmp_path / name)}}})
     RecordCallback().on_multirun_start(config)
     with initialize(version_base="1.3", config_path=None):
-        composed = compose("config", list(config.hydra.overrides.hydra), return_hydra_config=True)
+        overrides = typed_overrides(config, "hydra")
+        composed = compose("config", overrides, return_hydra_config=True)
     assert composed.hydra.sweep.dir == str(tmp_path / name)
     assert (tmp_path / name).is_dir()
 

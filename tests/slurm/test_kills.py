@@ -213,7 +213,7 @@ def test_sbatch_is_killed_while_it_submits(traced: Traced, tmp_path: Path) -> No
     sweep.variables["PATH"] = f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"
     done = sweep.repeat()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "exit code -9; trying again" in done.stdout + done.stderr
+    assert "exit code -9, and named no job; trying again" in done.stdout + done.stderr
     assert calls.read_text() == "\n"
     sweep.tell("sbatch is killed after Slurm has taken the job", 1)
 

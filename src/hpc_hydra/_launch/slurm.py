@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from .. import _records as records
 from .. import _squeue as squeue
 from .._job.submission import Run, Work
+from .._overrides import typed_overrides
 from .._recording import LauncherError
 from .._source import Source
 from .config import CommonConf
@@ -108,7 +109,7 @@ class SlurmLauncher(Launcher):
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
             )
-        typed = map(records.key_of, self.config.hydra.overrides.hydra)
+        typed = map(records.key_of, typed_overrides(self.config, "hydra"))
         request = OmegaConf.to_container(self.config.hydra.launcher, resolve=False)
         if "hydra.launcher.gpus" in typed and GPUS not in str(request):
             raise LauncherError(
