@@ -27,7 +27,8 @@ def used(record: Mapping[str, Any]) -> dict[str, Any]:
         "asked_cpus": asked["cpus"] // ranks if "cpus" in asked else None,
         "used_gpu_memory_mib": max(gpu_peaks, default=None),
         "gpu_percent": round(sum(busy) / len(busy)) if busy else None,
-        "asked_gpus": asked.get("gpus"),
+        # A rank has one of its own at least, or a part of one.
+        "asked_gpus": max(asked["gpus"] // ranks, 1) if "gpus" in asked else None,
     }
 
 

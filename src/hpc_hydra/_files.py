@@ -5,6 +5,7 @@ import fcntl
 import os
 import pwd
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,21 +44,29 @@ def write_atomically(path: Path, data: str | bytes, durable: bool = True) -> Non
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, patience_s: float = 0) -> Iterator[None]:
     """Hold a lock on ``path`` inside of the block. It ends with the process at the latest.
 
     A file system without locks is none to be waited for: then there is no protection.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds it, for longer than ``patience_s``.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    deadline = time.monotonic() + patience_s
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                raise
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+                continue
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+                    raise
+            break
         yield
     finally:
         os.close(descriptor)

@@ -139,18 +139,23 @@ class Composer:
         self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
         self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
         self._is_group = cache(lambda name: bool(self._loader.repository.group_exists(name)))
+        self._checked: set[tuple[str, ...] | None] = set()
         self._shapes: dict[str, Shape] = {}
         self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
         self._choices: dict[tuple[Shape, ...], tuple[str, ...] | None] = {}
 
-    def check(self, overrides: Sequence[str]) -> None:
-        """See whether a run can be composed.
+    def check(self, overrides: Sequence[str]) -> DictConfig | None:
+        """See whether a run can be composed; return its config if it is the first one with its choice of groups.
 
         Raises:
             HydraException: it cannot; the message is Hydra's own.
         """
-        if self._split(overrides) is None:
-            self._loader.load_sweep_config(self._sweep, list(overrides))
+        choice = self._split(overrides)
+        if choice in self._checked:
+            return None
+        if choice is not None:
+            self._checked.add(choice)
+        return self.compose(overrides)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """What ``ConfigLoader.load_sweep_config`` gives for the run."""
@@ -306,6 +311,12 @@ def begin(config: DictConfig, job_id: str, number: int) -> JobReturn | None:
     hydra = config.hydra
     with open_dict(hydra.job):
         hydra.job.id, hydra.job.num = job_id, number
+    with _hydra_config(config):
+        sweep = Path(hydra.sweep.dir).absolute()
+    link = sweep / str(number)  # to where the run began, if a subdirectory has another name
+    if link.is_symlink() and link.exists():
+        with read_write(hydra):
+            hydra.sweep.subdir = os.path.relpath(link.resolve(), sweep.resolve())
     if not (__version__.startswith("1.3.") and flush_loggers):
         return None
     with _hydra_config(config):  # the path may refer to it

@@ -47,8 +47,9 @@ def _parsed(arguments: Iterable[str]) -> Iterator[Override]:
             continue
 
 
-def refuse_unknown(overrides: Iterable[str], config: DictConfig) -> None:
-    """Refuse what a ``+`` adds to the parameters of a `_target_` in ``config`` that it does not have.
+def refuse_misfits(overrides: Iterable[str], config: DictConfig) -> None:
+    """Refuse what a ``+`` adds to the parameters of a `_target_` in ``config`` that it does not have, and a task
+    without a value for one that it needs.
 
     Hydra suggests the + for any unknown name; ignored, it would make runs that only look different.
 
@@ -69,6 +70,10 @@ def refuse_unknown(overrides: Iterable[str], config: DictConfig) -> None:
         # A group such as +setup=NAME fills another node than that of its name.
         if name in node and name not in known and not open_ended:
             faults.append(f"{target.__name__}() has no parameter {name}: {override.input_line}")
+    if "_target_" in config:
+        task = str(config.get("_zen_target") or config._target_).rpartition(".")[2]
+        missing = [str(each) for each in config if OmegaConf.is_missing(config, each)]
+        faults += [f"{task}() needs a value for {each}: {each}=..." for each in missing]
     if faults:
         raise ConfigCompositionException("\n".join(faults))
 

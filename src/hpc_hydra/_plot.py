@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from ._metrics import read_metrics
 from ._records import ENDED_EARLY
-from ._results import Run, Table, Value, cut, is_number, mean_and_spread, order, shown, table_of
+from ._results import (
+    NO_METRICS,
+    Run,
+    Table,
+    Value,
+    cut,
+    is_number,
+    mean_and_spread,
+    order,
+    shown,
+    table_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +54,11 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     names = sorted({name for steps in series.values() for each in steps.values() for name in each})
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
-        known = f"--metric is one of {', '.join(names)}" if names else "these runs have no metrics"
+        known = (
+            f"--metric is one of {', '.join(names)}"
+            if names
+            else f"{NO_METRICS}; a result needs --against"
+        )
         if left_out := len(runs) - len(whole):
             known += f"; {left_out} that ended before their time are left out"
         raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
@@ -96,7 +111,7 @@ def against(
     x, by = _parameter(table, parameter), [_parameter(table, name) for name in by]
     y = table.find(metric) if metric else next(iter(table.results), "")
     if len(table.results) > 1 and not metric:
-        raise ValueError(f"--metric: the result has {', '.join(table.results)}")
+        raise ValueError(f"choose one by --metric: {', '.join(table.results)}")
     points: dict[Group, dict[Value, list[float]]] = {}
     for row in table.rows:
         if is_number(value := row.get(y)):

@@ -29,7 +29,7 @@ from . import _resources as resources
 from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
-from ._overrides import directory_override, refuse_unknown, typed_overrides
+from ._overrides import directory_override, refuse_misfits, typed_overrides
 from ._ranks import by_torchrun, global_rank
 from ._source import Source
 
@@ -54,7 +54,7 @@ class RecordCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing("hydra.run.dir"):
-            refuse_unknown(typed_overrides(config), config)
+            refuse_misfits(typed_overrides(config), config)
             directory = _directory(config, "hydra.run.dir")
             directory.mkdir(parents=True, exist_ok=True)
             with read_write(config.hydra):  # Hydra 1.4 locks it before
@@ -248,8 +248,14 @@ def refuse_another_sweep(
     recorded = {run["number"]: run["overrides"] for run in sweep["runs"]}
     runs = list(runs)
     for parameter in may_change:
-        for each in (recorded.values(), [run["overrides"] for run in runs]):
-            values = {tuple(o for o in own if records.key_of(o) == parameter) for own in each}
+
+        def of(own: Iterable[str], name: str = parameter) -> tuple[str, ...]:
+            return tuple(each for each in own if records.key_of(each) == name)
+
+        here = {of(run["overrides"]) for run in runs} or {of(overrides)}
+        there = {of(own) for own in recorded.values()}
+        # Of a sweep in batches the runs of the first ones may have changed already.
+        for values in (here, there - {of(overrides)}):
             if len(values) > 1:
                 raise LauncherError(
                     f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
@@ -257,12 +263,12 @@ def refuse_another_sweep(
                 )
     pairs = [(sweep["overrides"], list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
-    for there, here in pairs:
-        alike = [[o for o in own if records.key_of(o) not in may_change] for own in (there, here)]
+    for before, now in pairs:
+        alike = [[o for o in own if records.key_of(o) not in may_change] for own in (before, now)]
         if alike[0] != alike[1]:
             raise LauncherError(
-                f"{directory} has a sweep of other overrides:\n    there {' '.join(there)}\n"
-                f"    here  {' '.join(here)}\nRepeat those to go on with it, or choose another "
+                f"{directory} has a sweep of other overrides:\n    there {' '.join(before)}\n"
+                f"    here  {' '.join(now)}\nRepeat those to go on with it, or choose another "
                 "hydra.sweep.dir=. Only hydra.* may change. More of the same: "
                 f"hpc retry {shlex.quote(str(directory))} epochs=20"
             )

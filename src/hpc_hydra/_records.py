@@ -29,6 +29,7 @@ from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
+SOURCE = re.compile(r"source(_\d+)?")  # as `claim` names copies of it
 LONGEST = 400  # characters of somebody's text in a table
 SAYS_NOTHING = re.compile(
     r"[\W_]*$|Try .*help"
@@ -313,7 +314,8 @@ def record_end(
     state = state or state_of(reason)
     record = read(directory / RUN)
     known = record.get("state") if record.get("job_id") == job_id else None
-    if known in ENDED or known == state:
+    # Of several ranks one may fail when the first one has completed.
+    if known == state or (known in ENDED and not (known == "COMPLETED" and "failed" in more)):
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
@@ -346,7 +348,13 @@ def early_end(record: Mapping[str, Any]) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line of an error or a log that says something: that of an ExceptionGroup is ruled."""
+    """The line of an error that names it, or the last one of a log that says something: that of an ExceptionGroup
+    is ruled."""
+    raised = text.rpartition("Traceback (most recent call last):\n")[2]
+    if raised != text:  # its message may have lines of its own
+        named = (line for line in raised.splitlines() if line and not line[0].isspace())
+        if line := next(named, ""):
+            return one_line(line)
     lines = (line.strip(" |") for line in reversed(text.splitlines()))
     return one_line(next((line for line in lines if not SAYS_NOTHING.match(line)), ""))
 

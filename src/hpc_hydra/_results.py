@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Value = int | float | bool | str | None
 Row = dict[str, Value]
 
+NO_METRICS = "these runs have no metrics: log_metrics(...) in the task writes them"
 CONSTANTS = {"true": True, "false": False, "null": None}
 OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", "step", *used({})}
 # Of a metric so called the lowest value is the best.
@@ -49,6 +50,9 @@ class Table:
     columns: list[str]
     rows: list[Row]
     constant: Row = field(default_factory=dict)  # what all runs have in common
+    spreads: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the column of a mean's, by that of the mean
 
     def find(self, name: str) -> str:
         """The column of this name, the best of this metric, or the only column that ends with it after a dot.
@@ -139,7 +143,8 @@ class Table:
             rows.append(mean)
         columns = [*by, "runs", *(each for name in averaged for each in (name, f"{name}.std"))]
         results = [name for name in self.results if name in averaged]
-        return Table(by, results, columns, rows, self.constant)
+        spreads = {name: f"{name}.std" for name in averaged}
+        return Table(by, results, columns, rows, self.constant, spreads)
 
 
 @dataclass
@@ -194,13 +199,15 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         resources: also what each run used and asked for.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    values = {name: [run.parameters.get(name) for run in runs] for name in names}
+    choices = cache(_choices)
+    parameters = [_with_defaults(run, names, choices) for run in runs]
+    values = {name: [own.get(name) for own in parameters] for name in names}
     varying = [name for name, own in values.items() if not all(_same(each, own[0]) for each in own)]
     several = len({run.sweep for run in runs}) > 1
     rows: list[Row] = []
-    for run in runs:
+    for run, own in zip(runs, parameters, strict=True):
         row: Row = {"sweep": str(run.sweep)} if several else {}
-        row |= {"run": run.number, **{name: run.parameters.get(name) for name in varying}}
+        row |= {"run": run.number, **{name: own.get(name) for name in varying}}
         row |= {"state": run.record["state"], **run.result}
         if metrics:
             row |= last_and_best(read_metrics(run.directory), metrics)
@@ -215,6 +222,49 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
     results = list(dict.fromkeys(name for run in runs for name in run.result))
     constant = {name: values[name][0] for name in names if name not in varying}
     return Table(varying, results, ordered, rows, constant)
+
+
+def _with_defaults(
+    run: Run, names: Iterable[str], choices: Callable[[Path], Mapping[str, Any]]
+) -> Row:
+    """The parameters of a run; of these ``names`` those that it left at their defaults too, by Hydra's files.
+
+    Args:
+        choices: of groups, by the directory of Hydra's files; they are alike in the runs of a sweep, else they
+            were among its overrides.
+    """
+    missing = [name for name in names if name not in run.parameters]
+    if not missing:
+        return run.parameters
+    found, folder = dict(run.parameters), run.directory / ".hydra"
+    config: Any = _yaml(folder / "config.yaml")
+    for name in missing:
+        value = config
+        for key in name.removeprefix("parameter.").split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            value = choices(run.sweep).get(name)
+        if value is not None and "${" not in str(value):
+            found[name] = value if isinstance(value, (bool, int, float)) else str(value)
+    return found
+
+
+def _choices(sweep: Path) -> Mapping[str, Any]:
+    """Those of groups, in the runs of ``sweep``."""
+    files = (folder / ".hydra" / "hydra.yaml" for folder in (sweep, *sorted(sweep.glob("[0-9]*"))))
+    hydra = next(filter(None, map(_yaml, files)), {})
+    choices: Mapping[str, Any] = hydra.get("hydra", {}).get("runtime", {}).get("choices", {})
+    return choices
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """What Hydra has written to ``path``; nothing if it is not there."""
+    import yaml  # slow
+
+    with suppress(OSError, yaml.YAMLError):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    return {}
 
 
 def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:

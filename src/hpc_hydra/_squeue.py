@@ -45,17 +45,15 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     rows = _rows(uid, *WIDTHS)
     if rows is None:
         return None
-    return {job: Job(_shown(state, code), *more) for job, state, code, *more in rows}
+    return {job: Job(_shown(state, code, more[-1]), *more) for job, state, code, *more in rows}
 
 
 def states_and_reasons() -> dict[str, tuple[str, str]] | None:
     """The state of each of this user's `jobs`, and why it waits."""
     rows = _rows(None, "JobArrayID", "State", "exit_code", "Reason")
-    return (
-        None
-        if rows is None
-        else {job: (_shown(state, code), why) for job, state, code, why in rows}
-    )
+    if rows is None:
+        return None
+    return {job: (_shown(state, code, why), why) for job, state, code, why in rows}
 
 
 def states() -> dict[str, str] | None:
@@ -94,9 +92,11 @@ def is_over(state: str | None) -> bool:
     return state is None or state.partition(" ")[0] in OVER
 
 
-def _shown(state: str, status: str) -> str:
+def _shown(state: str, status: str, reason: str = "") -> str:
     """``status`` is that of wait(2)."""
     if state != "FAILED" or not status.isdecimal():
         return state
+    if reason == "BadConstraints":
+        return f"{state} with {reason}: no node has all that the job asks for"
     code, number = int(status) >> 8, int(status) & 0x7F
     return f"{state} with signal {number}" if number else f"{state} with exit code {code}"

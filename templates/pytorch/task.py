@@ -72,8 +72,10 @@ def train(
 
         if saved := pytorch.newest(output_dir):
             step, epoch, seen, accuracy = saved["place"]
-            if saved["run"] != run or epoch > epochs:
+            if saved["run"] != run:
                 raise ValueError(f"{output_dir} has checkpoints of another run: choose another")
+            if epoch > epochs:
+                raise ValueError(f"epochs={epochs}: {epoch} are done already")
             for name, part in parts.items():
                 part.load_state_dict(saved[name])
         parallel = DistributedDataParallel(net) if ranks > 1 else net

@@ -50,8 +50,10 @@ def train(
     if state := checkpoints.newest(output_dir):
         parameters = estimator.get_params()
         estimator, done, accuracy = state
-        if estimator.get_params() != parameters or done > epochs:
+        if estimator.get_params() != parameters:
             raise ValueError(f"{output_dir} has checkpoints of another run: choose another")
+        if done > epochs:
+            raise ValueError(f"epochs={epochs}: {done} are done already")
         log.info("goes on after epoch %d", done)
 
     for epoch in range(done + 1, epochs + 1):

@@ -1,11 +1,14 @@
 """`hpc retry`, `cancel` and `rerun`, each on a sweep of its own."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from hpc_hydra._command.recorded import Command
 
 from .hpc_command import hpc
 from .sweeps import made
@@ -84,6 +87,38 @@ def test_more_of_the_same(zen_app: App) -> None:
     assert [run["overrides"][0] for run in record(zen_app.sweep)["runs"]] == ["lr=0.1", "lr=0.2"]
 
 
+def test_a_sweep_in_batches_goes_on(zen_app: App) -> None:
+    """What of it was never submitted is found; with other values it goes on though its first batch has them already;
+    and in directories of its own, wherever these values would put them."""
+    subdir = "hydra.sweep.subdir=s_${steps}_${lr}"
+    batches = "hydra.sweeper.max_batch_size=1"
+    assert zen_app("lr=0.1,-1,0.2", "steps=2", *OPTIONS, subdir, batches).returncode == 1
+    source = zen_app.folder / "zen_app" / "__init__.py"
+    source.write_text(source.read_text().replace("if lr < 0", "if lr < -1"))
+    done = hpc("retry", "--yes")
+    assert "1 more, of later batches, were never submitted" in done.stdout
+    assert done.returncode == 0 and "3 runs: 3 completed" in done.stdout, done.stderr
+    more = hpc("retry", "--yes", "steps=3")
+    assert more.returncode == 0, more.stderr
+    for number in range(3):
+        assert steps(zen_app.sweep / str(number)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("typed", "added", "becomes"),
+    [
+        ("app.py x=1 'opt={lr: 1}' --multirun", "opt.lr=2", "app.py x=1 'opt={lr: 1}' opt.lr=2 --multirun"),
+        ("-m app --multirun x=1 y=2", "x=3", "-m app --multirun x=3 y=2"),
+        ("-m app", "x=3", "-m app x=3"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_last_wins(typed: str, added: str, becomes: str) -> None:
+    """A value in a dict that was given before, for instance."""
+    command = Command(shlex.split(typed), Path("/"), "python")
+    command.add(added)
+    assert command.words == shlex.split(becomes)
+
+
 def test_one_run_here_with_the_source_it_had(zen_app: App) -> None:
     assert zen_app("lr=0.1,-1", *OPTIONS).returncode == 1
     source = zen_app.folder / "zen_app" / "__init__.py"
@@ -129,7 +164,7 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     assert "'hydra.searchpath=[]'" in done.stdout
     again = hpc("retry", "x=3", "--yes")
     assert again.returncode == 1 and "x varies" in again.stderr
-    assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 1  # run 0 has failed still
+    assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 0  # of what was asked for
     assert record(folder / "1")["result"] == 4.5
 
 

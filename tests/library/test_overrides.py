@@ -3,9 +3,10 @@
 import pytest
 from hydra import compose, initialize
 from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
 
 from hpc_hydra import with_multirun
-from hpc_hydra._overrides import refuse_unknown
+from hpc_hydra._overrides import refuse_misfits
 
 from .using import App
 
@@ -55,11 +56,20 @@ def test_a_parameter_that_nobody_knows_is_refused(overrides: str, complaint: str
     with initialize(version_base="1.3", config_path=None):
         config = compose("config", overrides.split(), return_hydra_config=True)
     if complaint is None:
-        refuse_unknown(overrides.split(), config)
+        refuse_misfits(overrides.split(), config)
         return
     with pytest.raises(ConfigCompositionException) as refusal:
-        refuse_unknown(overrides.split(), config)
+        refuse_misfits(overrides.split(), config)
     assert str(refusal.value) == complaint
+
+
+def test_a_task_without_a_value_that_it_needs_is_refused() -> None:
+    """All runs of a sweep would fail, and each in a job."""
+    config = OmegaConf.create({"_target_": "my.task.train", "gamma": "???", "hydra": {}})
+    with pytest.raises(
+        ConfigCompositionException, match=r"^train\(\) needs a value for gamma: gamma=\.\.\.$"
+    ):
+        refuse_misfits([], config)
 
 
 @pytest.mark.parametrize("arguments", ["+learning_rate=1", "+setup=local seed=1,2 +model.hiden=3"])

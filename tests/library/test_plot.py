@@ -37,7 +37,7 @@ def test_learning_curves_are_means_of_what_did_not_fail(runs: list[Run]) -> None
     with pytest.raises(ValueError, match="momentum is none of what varies: lr, opt, seed"):
         learning_curves(runs, "loss", ["momentum"])
     with pytest.raises(
-        ValueError, match="have no metrics; 1 that ended before their time are left"
+        ValueError, match="needs --against; 1 that ended before their time are left"
     ):
         learning_curves(runs[7:])
 

@@ -210,6 +210,11 @@ def test_the_end_of_a_run_that_could_not_tell_it(tmp_path: Path) -> None:
     records.record_end(tmp_path, [], "7_0", "no longer in Slurm's queue")
     record = records.read(tmp_path / records.RUN)
     assert (record["state"], record["error"]) == ("CANCELLED", "CANCELLED, after SIGTERM")
+    records.write(tmp_path / records.RUN, {"state": "COMPLETED", "result": 1, "job_id": "7_1"})
+    records.record_end(tmp_path, [], "7_1", "KeyError: 'x'", "CANCELLED")
+    assert records.read(tmp_path / records.RUN)["state"] == "COMPLETED"
+    records.record_end(tmp_path, [], "7_1", "KeyError: 'x'", "FAILED", failed={"rank": 1})
+    assert records.read(tmp_path / records.RUN)["state"] == "FAILED"
     records.record_end(tmp_path, [], "8_0", "TIMEOUT")
     record = records.read(tmp_path / records.RUN)
     assert (record["state"], record["error"], record["job_id"]) == ("TIMEOUT", "TIMEOUT", "8_0")
@@ -231,6 +236,7 @@ def test_a_run_that_was_submitted_again_waits_again(tmp_path: Path) -> None:
         ("Traceback\n  | ExceptionGroup: g\n  +-+--- 1 ---\n    | ValueError: b\n    +------\n", "ValueError: b"),
         ("ValueError: " + "x" * 10_000, "ValueError: " + "x" * 188 + "…" + "x" * 200),
         ("srun: unrecognized option\nTry 'srun --help' for more information\n", "srun: unrecognized option"),
+        ("Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error\nCompile with TORCH\n", "RuntimeError: CUDA error"),
         ("ValueError: \x1b[31mred", r"ValueError: \x1b[31mred"),
         (None, ""),
     ],

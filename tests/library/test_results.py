@@ -309,3 +309,23 @@ def test_a_terminal_shows_what_it_has_room_for(
     assert lines[1].split() == ["run", "lr", "state", "result", f"{names[3]}.max", "duration"]
     (left_out,) = [line for line in lines if line.startswith("no room for ")]
     assert f"{names[0]}.last" in left_out and f"{names[3]}.max" not in left_out
+
+
+def test_a_value_that_one_sweep_leaves_at_its_default_is_that_of_another(tmp_path: Path) -> None:
+    """Else a mean has two rows for the same thing, and a picture a model that is called none."""
+    first = made(tmp_path / "first", ["lr=0.1"], [0.5])
+    (first / "0" / ".hydra").mkdir()
+    (first / "0" / ".hydra" / "config.yaml").write_text("lr: 0.1\nseed: 0\nmodel:\n  size: 3\n")
+    choices = "hydra:\n  runtime:\n    choices:\n      model: mlp\n"
+    (first / "0" / ".hydra" / "hydra.yaml").write_text(choices)
+    second = made(tmp_path / "second", ["lr=0.1 model=mlp seed=0", "lr=0.1 model=net seed=1"], [1.0, 2.0])  # fmt: skip
+    table = table_of(runs_of(first, second))
+    assert [(row["model"], row["seed"]) for row in table.rows] == [("mlp", 0), ("mlp", 0), ("net", 1)]  # fmt: skip
+    assert table.constant == {"lr": 0.1}
+
+
+def test_a_parameter_that_is_called_like_a_spread_is_shown(
+    tmp_path: Path, hpc: Callable[..., str]
+) -> None:
+    sweep = made(tmp_path / "sweep", ["noise.std=0.5", "noise.std=1"], [1, 2])
+    assert "noise.std" in hpc("results", sweep)

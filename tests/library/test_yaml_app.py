@@ -80,6 +80,8 @@ def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
     ("subdir", "complaint"),
     [
         ("${x}", "1 would be the directory of run 0, though numbers are for the runs of these numbers: put a word before it"),
+        ("jobs/${x}", "jobs/1 would be the directory of run 0, but jobs is the sweep's own"),
+        ("../${x}", "../1 would be the directory of run 0, but has to lie below hydra.sweep.dir"),
         ("same/${model.name}", "same/large would be the directory of runs 0 and 1: each needs one of its own"),
     ],
 )  # fmt: skip
@@ -105,6 +107,7 @@ ENDINGS = [
     ("return 10**5000", "COMPLETED", "a int"),
     ("return (each for each in 'ab')", "COMPLETED", "<generator object"),
     ("return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock"),
+    ("return 5 if os.fork() else 1 / 0", "COMPLETED", "5"),  # the child is no run
     ("shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", "3"),
     ("sys.exit('no such data')", "FAILED", "SystemExit: no such data"),
     ("raise asyncio.CancelledError('by the server')", "FAILED", "CancelledError: by the server"),
@@ -119,7 +122,7 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
     tasks = "TASKS = []\n" + "".join(
         f"def task(): {does}\nTASKS.append(task)\n" for does, *_ in ENDINGS
     )
-    imports = "import asyncio, multiprocessing, shutil, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
+    imports = "import asyncio, multiprocessing, os, shutil, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
     text = app.read_text().replace("    return result\n", "    return TASKS[config.x - 1]()\n")
     app.write_text(text.replace("import hydra\n", f"import hydra\n{imports}{tasks}"))
     ended = yaml_app(f"x=range(1,{len(ENDINGS) + 1})", ONE_PROCESS)

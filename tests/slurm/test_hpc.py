@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 from jobs import job_of, record, slurm, wait_until
 from running import Ended, Project
@@ -69,6 +70,9 @@ def test_a_day(app: Project) -> None:
     source.write_text(source.read_text().replace("/ config.x", "/ (config.x or 2)"))
     done = hpc(app, "retry", "--yes", "hydra.launcher.wait=true", f"{begin}now")
     assert done.returncode == 0 and "2 runs: 2 completed" in done.stdout, done.stderr
+    # Though Slurm still shows the job that did it.
+    shutil.rmtree(app.path / "out" / "fig1" / "1")
+    assert "1 to submit" in hpc(app, "retry", "-y").stdout
     more = hpc(app, "retry", "steps=5", "-y")
     assert more.returncode == 0, more.stderr
     assert steps(app, "out/fig1/0") == [1, 2, 3, 4, 5]

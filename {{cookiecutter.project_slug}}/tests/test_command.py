@@ -6,23 +6,23 @@ import sys
 from pathlib import Path
 
 PACKAGE = "{{ cookiecutter.__package }}"
+QUICK: list[str] = []  # what makes a run of yours short, such as "epochs=1"
 
 
-def command(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, "-m", PACKAGE, *arguments]
-    return subprocess.run(words, capture_output=True, text=True)
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-m", PACKAGE, *words], capture_output=True, text=True)
 
 
 def test_a_run(tmp_path: Path) -> None:
-    ended = command(f"hydra.run.dir='{tmp_path}'")
-    assert ended.returncode == 0, ended.stderr
+    ended = command(*QUICK, f"hydra.run.dir='{tmp_path}'")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert json.loads((tmp_path / "run.json").read_text())["state"] == "COMPLETED"
 
 
 def test_a_sweep_on_this_machine(tmp_path: Path) -> None:
     two = "signal_policy=checkpoint,ignore"
-    ended = command("+setup=local", two, f"hydra.sweep.dir='{tmp_path}'")
-    assert ended.returncode == 0, ended.stderr
+    ended = command("+setup=local", *QUICK, two, f"hydra.sweep.dir='{tmp_path}'")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "2 runs: 2 completed" in ended.stdout
 
 

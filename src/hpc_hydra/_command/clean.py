@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,6 @@ from . import completion
 from .ls import below
 from .sweeps import JSON, YES, agreed, as_json, named
 
-SOURCE = re.compile(r"source(_\d+)?")  # as records.claim names copies
 # What the library and Hydra put into a sweep's directory, beside the runs.
 OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
 
@@ -130,7 +128,7 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
     """What of a sweep may go."""
     folders = [sweep / str(run["number"]) for run in runs]
     completed = [run["state"] == "COMPLETED" for run in runs]
-    sources = [path for path in sweep.iterdir() if SOURCE.fullmatch(path.name)]
+    sources = [path for path in sweep.iterdir() if records.SOURCE.fullmatch(path.name)]
     if kind is What.checkpoints:
         done = [folder for folder, is_done in zip(folders, completed, strict=True) if is_done]
         files = (path for folder in done for path in folder.glob("checkpoint_*"))

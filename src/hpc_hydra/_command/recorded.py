@@ -54,9 +54,11 @@ class Command:
         keys = [(word, records.key_of(word)) for word in self.words]
         words = [left.pop(key, "") if key in new else word for word, key in keys]
         words = [word for word in words if word]
-        after = range(place_of_app(words) + 1, len(words))
-        overrides_there = (at for at in after if "=" in words[at] and words[at][0] != "-")
-        place = next(overrides_there, len(words))
+        place = place_of_app(words) + 1
+        while place < len(words) and not _is_override(words[place]):
+            place += 1
+        while place < len(words) and _is_override(words[place]):  # the later ones win
+            place += 1
         self.words = [*words[:place], *left.values(), *words[place:]]
 
     def shell(self) -> str:
@@ -82,6 +84,10 @@ def submission_of(directory: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     """That to which a ``run`` of the sweep in ``directory`` belongs; empty if it is not recorded."""
     submissions = records.read(directory / records.SWEEP).get("submissions", [])
     return next((each for each in submissions if each["submission"] == run.get("submission")), {})
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
 
 
 def place_of_app(words: Sequence[str]) -> int:

@@ -67,8 +67,9 @@ def _with_source(command: Command, directory: Path, submission: dict[str, Any]) 
         return
     copy, top = directory / source, Path(submission["source_of"])
     command.variables["PYTHONPATH"] = os.path.normpath(copy / submission["source_root"])
+    app = place_of_app(command.words)
+    script = Path(os.path.normpath(command.cwd / command.words[app]))
+    if script.is_relative_to(top) and script.is_file():
+        command.words[app] = str(copy / script.relative_to(top))
     if command.cwd.is_relative_to(top):
         command.cwd = copy / command.cwd.relative_to(top)
-    app = place_of_app(command.words)
-    if Path(command.words[app]).is_relative_to(top):
-        command.words[app] = str(copy / Path(command.words[app]).relative_to(top))

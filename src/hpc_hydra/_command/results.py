@@ -69,7 +69,7 @@ def results(
         for pattern in metric or []:
             if not _metrics(table, pattern):
                 known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
-                fail(f"no metric {pattern}, but {known}" if known else "these runs have no metrics")
+                fail(f"no metric {pattern}, but {known}" if known else results_.NO_METRICS)
         silent: set[str] = set()  # what was only read because an option names one of them
         if not patterns and not (table.results and _has_all(table, where, sort)):
             before, table = table, results_.table_of(runs, ["*"], resources)
@@ -162,14 +162,13 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
 
     if table.constant:
         print(*(f"{name}={shown(value)}" for name, value in table.constant.items()))
-    columns = [
-        name for name in table.columns
-        if not name.endswith(".std") and any(row.get(name) is not None for row in table.rows)
-    ]  # fmt: skip
+    beside = table.spreads.values()  # the mean
+    filled = {name for row in table.rows for name, value in row.items() if value is not None}
+    columns = [name for name in table.columns if name in filled and name not in beside]
     where = console()
     names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
     headings = {name: "duration" if name == "duration_s" else name for name in columns}
-    cells = {name: [_cell(row, name, names) for row in table.rows] for name in columns}
+    cells = {name: [_cell(table, row, name, names) for row in table.rows] for name in columns}
     first = ["sweep", "run", *table.parameters, *table.results, *wanted]
     important = [name for name in first if name in columns]
     fitting: list[str] = []
@@ -191,13 +190,13 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
 
 
-def _cell(row: Row, name: str, names: Mapping[str, str]) -> str:
+def _cell(table: Table, row: Row, name: str, names: Mapping[str, str]) -> str:
     value = row.get(name)
     if name == "sweep":
         return names[str(value)]
     if name == "duration_s" and results_.is_number(value):
         return results_.clock(value)
-    spread = row.get(f"{name}.std")
+    spread = row.get(table.spreads.get(name, ""))
     if isinstance(value, (int, float)) and isinstance(spread, float):
         return with_spread(value, spread)
     return shown(value)

@@ -71,7 +71,11 @@ def retry(
             1,
         )
     print(f"{directory}: {records.counts(runs)}")
-    if not todo:
+    submissions = records.read(directory / records.SWEEP).get("submissions") or [{}]
+    never = 0 if run else submissions[-1].get("total", 0) - len(states)
+    if never > 0:
+        print(f"{never} more, of later batches, were never submitted")
+    if not todo and never <= 0:
         jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
         print(f"Nothing to do: {jobs or 'to do it again, --redo'}.")
         return
@@ -87,6 +91,7 @@ def retry(
     how = f"from the start; what it has left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
-    print(f"submits {listed(todo)}, {each}{how}, by\n    {command.shell()}", flush=True)
+    what = f"{listed(todo)}, {each}{how}" if todo else "those"
+    print(f"submits {what}, by\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()

@@ -98,6 +98,8 @@ class Todo:
         try:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
+            if state != "STOPPED" and error != records.CANCELLED:
+                self.blame(error)
             if self.rank == 0:
                 records.record_end(self.directory, self.overrides, self.job_id, error, state, used)
         except Exception as failure:  # a full disk; an environment that is being changed
@@ -145,11 +147,14 @@ def prepare(
 
     def stoppable(config: Any) -> Any:
         """An app with handlers of its own replaces these for its run."""
-        grace_s = signals.usual_grace_s(work.signal_delay_s)
+        grace_s, process = signals.usual_grace_s(work.signal_delay_s), os.getpid()
         try:
             with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
                 return task_function(config)
         finally:
+            if os.getpid() != process:  # a child that the task has forked would go on as the run
+                flush()
+                os._exit(int(sys.exc_info()[0] is not None))
             _reopen_streams()
 
     begun: dict[int, tuple[DictConfig, JobReturn | None]] = {}

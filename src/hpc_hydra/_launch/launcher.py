@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 BY_NUMBER = "${hydra.job.num}"  # Hydra's own hydra.sweep.subdir
 ABOUT_TO_END_S = 30.0
+LOCK_S = 30.0  # in which another command has submitted its runs
 
 
 class Launcher(stock.BaseSubmititLauncher):
@@ -58,6 +59,7 @@ class Launcher(stock.BaseSubmititLauncher):
     directory: Path  # of the sweep
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
+    total = 0  # of runs, in all batches, if the sweeper says it
     _copy: Path | None = None  # of the source
     _sweep: dict[str, Any]  # as it was recorded before, without the rows of these runs
     _before: dict[str, Any]  # what of it this command changes
@@ -133,15 +135,27 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _refuse_shared_directories(self, runs: list[Run]) -> None:
         """Raises:
-        LauncherError: by a `hydra.sweep.subdir` two runs have one directory, or one has another one's number.
+        LauncherError: by a `hydra.sweep.subdir` two runs have one directory, or one inside of the other; or one has
+            another one's number, or what the sweep itself has.
         """
         composer = Composer(self.hydra_context.config_loader, self.config)
         known: dict[str, int] = {}
+        above: dict[str, int] = {}  # the folders of these
         for run in runs:
             place = subdir_of(composer.compose(run.overrides), run.number)
             first = place.partition("/")[0]
+            folders = [str(each) for each in Path(place).parents]
+            around = [known[each] for each in folders if each in known]
+            around += [above[place]] if place in above else []
+            above.update(dict.fromkeys(folders, run.number))
             if known.setdefault(place, run.number) != run.number:
                 why = f"of runs {known[place]} and {run.number}: each needs one of its own"
+            elif first in ("jobs", "earlier", "rerun") or records.SOURCE.fullmatch(first):
+                why = f"of run {run.number}, but {first} is the sweep's own"
+            elif first in ("", ".."):
+                why = f"of run {run.number}, but has to lie below hydra.sweep.dir"
+            elif around:
+                why = f"of run {run.number}, and of run {around[0]} one inside of the other"
             elif first.isdecimal() and place != str(run.number):
                 why = f"of run {run.number}, though numbers are for the runs of these numbers: put a word before it"
             else:
@@ -163,7 +177,7 @@ class Launcher(stock.BaseSubmititLauncher):
         """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
         have ended without completing; return them. Slurm may have refused some."""
         try:
-            with locked(self.folder / "lock"):
+            with locked(self.folder / "lock", LOCK_S):
                 if left := self._take_over(runs):
                     self._submit(left, runs)
                 if (self.directory / records.SUBMITTED).exists():
@@ -197,7 +211,7 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
         self._adopt(runs)
         there = {entry.name for entry in os.scandir(self.folder)}
-        left = self._without_job(self._incomplete(runs, there, changed), runs, changed)
+        left = self._without_job(self._incomplete(runs, there, changed), runs, changed, there)
         self._clear(left, there, changed)
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))
@@ -205,21 +219,27 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _incomplete(self, runs: list[Run], there: set[str], changed: set[int]) -> list[Run]:
         """Those of ``runs`` that are to be done, or done again."""
-        # What somebody deleted is to be done again; where runs lie elsewhere, that is not known.
-        by_number = self._subdir() == BY_NUMBER
-        kept = {entry.name for entry in os.scandir(self.directory)} if by_number else None
+        kept = {entry.name for entry in os.scandir(self.directory)}
         only, redo = self.params["only_runs"], self.params["redo"]
         left = []
         for run in runs:
             if only is not None and run.number not in only:
                 continue
             again = redo or run.number in changed or run.number not in self._rows
-            deleted = kept is not None and str(run.number) not in kept
-            if again or deleted or not self._is_complete(run, there):
+            if again or self._is_deleted(run, kept) or not self._is_complete(run, there):
                 left.append(run)
         return left
 
-    def _without_job(self, left: list[Run], runs: list[Run], changed: set[int]) -> list[Run]:
+    def _is_deleted(self, run: Run, kept: set[str]) -> bool:
+        """Whether somebody has deleted its directory; of one that is named otherwise a link is left."""
+        place = self.directory / str(run.number)
+        if str(run.number) in kept:
+            return place.is_symlink() and not place.exists()
+        return self._subdir() == BY_NUMBER
+
+    def _without_job(
+        self, left: list[Run], runs: list[Run], changed: set[int], there: set[str]
+    ) -> list[Run]:
         """Those of the runs ``left`` of ``runs`` whose job is not under way."""
         if self._before["cluster"] != self._EXECUTOR or not any(run.job_id for run in left):
             return left
@@ -231,7 +251,18 @@ class Launcher(stock.BaseSubmititLauncher):
                 f"{busy} runs are under way with the values of before: wait for them, or "
                 f"hpc cancel {shlex.quote(str(self.directory))}"
             )
-        return [run for run in left if run.job_id not in under_way]
+        ended = under_way - self._under_way(just_completed=False)
+
+        def is_over(run: Run) -> bool:
+            """Though its job may be about to show a result."""
+            directory = self.directory / str(run.number)
+            shown = result_path(self.folder, run.number, 0, True).name in there
+            return records.has_ended(directory, run.job_id) or (shown and not directory.exists())
+
+        return [
+            run for run in left
+            if run.job_id not in under_way or (run.job_id in ended and is_over(run))
+        ]  # fmt: skip
 
     def _clear(self, left: list[Run], there: set[str], changed: set[int]) -> None:
         """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
@@ -340,6 +371,7 @@ class Launcher(stock.BaseSubmititLauncher):
             "overrides": typed_overrides(self.config),
             "start": records.now(),
             "source": None,
+            "total": self.total or len(runs),
             **submission_record(self.source, self.folder, path.stem),
         }
         if submission["git_diff"]:
@@ -403,10 +435,14 @@ class Launcher(stock.BaseSubmititLauncher):
         except OSError as error:
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
-        pairs = zip(runs, returns, strict=True)
+        pairs = list(zip(runs, returns, strict=True))
         if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
             self._explain(killed)
         print_table(self.directory)
+        if (only := self.params["only_runs"]) is not None:
+            for run, result in pairs:
+                if run.number not in only:  # nobody asks for it now
+                    result.status, result._return_value = JobStatus.COMPLETED, None
         failed = [result for result in returns if result.status is JobStatus.FAILED]
         for result in failed:
             result._return_value = RunFailed(

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.errors import CompactHydraException, HydraException
 
 from .._hydra import Composer
-from .._overrides import refuse_unknown
+from .._overrides import refuse_misfits
 from .._recording import LauncherError, RunFailed
 
 NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS)
@@ -29,29 +29,28 @@ class QuickCheck:
     config: Any
     overrides: Any
     batch_index: int
+    launcher: Any
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Raises:
         HydraException: what Hydra raises for the first run that cannot be composed; or what the runs
-            add with a + to parameters that know nothing of it.
+            add with a + to parameters that know nothing of it, or need and have no value.
         """
         composer = Composer(self.hydra_context.config_loader, self.config)
-        seen: set[tuple[str, ...]] = {()}
         for overrides in batch:
-            composer.check(overrides)
-            added = tuple([override for override in overrides if override.startswith("+")])
-            if added not in seen:
-                seen.add(added)
-                refuse_unknown(added, composer.compose(overrides))
+            if config := composer.check(overrides):
+                refuse_misfits((each for each in overrides if each.startswith("+")), config)
 
     def split_arguments(self, overrides: Any, max_batch_size: Any) -> Any:
         """`shuffle(...)` comes to the same order whenever the command is repeated for its directory."""
         state = random.getstate()
         random.seed(str(Path(self.config.hydra.sweep.dir).absolute()))
         try:
-            return super().split_arguments(overrides, max_batch_size)  # type: ignore[misc]
+            batches = super().split_arguments(overrides, max_batch_size)  # type: ignore[misc]
         finally:
             random.setstate(state)
+        self.launcher.total = sum(map(len, batches))
+        return batches
 
     def sweep(self, arguments: list[str]) -> Any:
         """Launch the runs; end the command with the launcher's own words if it cannot, or if a run failed,
