@@ -104,6 +104,7 @@ async function start() {
   script.textContent = await unpacked("#plotly");
   document.head.append(script);
   const unescaped = (text) => new DOMParser().parseFromString(text, "text/html").documentElement.textContent;
+  $("#learning").hidden = !data.metrics.length;
   data.metrics.forEach((name, place) => $("#metric").add(new Option(unescaped(name), place)));
   $("#by").add(new Option("nothing", ""));
   data.groups.forEach((group, place) => $("#by").add(new Option(unescaped(group.name), place)));
