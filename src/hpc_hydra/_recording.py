@@ -231,6 +231,10 @@ def refuse_foreign(*paths: Path) -> None:
             )
 
 
+def _about(parameter: str, overrides: Iterable[str]) -> tuple[str, ...]:
+    return tuple(each for each in overrides if records.key_of(each) == parameter)
+
+
 def refuse_another_sweep(
     directory: Path,
     sweep: Mapping[str, Any],
@@ -248,14 +252,12 @@ def refuse_another_sweep(
     recorded = {run["number"]: run["overrides"] for run in sweep["runs"]}
     runs = list(runs)
     for parameter in may_change:
-
-        def of(own: Iterable[str], name: str = parameter) -> tuple[str, ...]:
-            return tuple(each for each in own if records.key_of(each) == name)
-
-        here = {of(run["overrides"]) for run in runs} or {of(overrides)}
-        there = {of(own) for own in recorded.values()}
+        here = {_about(parameter, run["overrides"]) for run in runs}
         # Of a sweep in batches the runs of the first ones may have changed already.
-        for values in (here, there - {of(overrides)}):
+        there = {_about(parameter, own) for own in recorded.values()} - {
+            _about(parameter, overrides)
+        }
+        for values in (here, there):
             if len(values) > 1:
                 raise LauncherError(
                     f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "

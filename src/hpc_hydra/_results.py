@@ -50,9 +50,7 @@ class Table:
     columns: list[str]
     rows: list[Row]
     constant: Row = field(default_factory=dict)  # what all runs have in common
-    spreads: Mapping[str, str] = field(
-        default_factory=dict
-    )  # the column of a mean's, by that of the mean
+    spreads: Mapping[str, str] = field(default_factory=dict)  # their columns, by those of means
 
     def find(self, name: str) -> str:
         """The column of this name, the best of this metric, or the only column that ends with it after a dot.
@@ -230,8 +228,7 @@ def _with_defaults(
     """The parameters of a run; of these ``names`` those that it left at their defaults too, by Hydra's files.
 
     Args:
-        choices: of groups, by the directory of Hydra's files; they are alike in the runs of a sweep, else they
-            were among its overrides.
+        choices: of groups, by sweep: they are alike in its runs, or were among their overrides.
     """
     missing = [name for name in names if name not in run.parameters]
     if not missing:
@@ -239,9 +236,7 @@ def _with_defaults(
     found, folder = dict(run.parameters), run.directory / ".hydra"
     config: Any = _yaml(folder / "config.yaml")
     for name in missing:
-        value = config
-        for key in name.removeprefix("parameter.").split("."):
-            value = value.get(key) if isinstance(value, dict) else None
+        value = _at(config, name.removeprefix("parameter."))
         if isinstance(value, dict):
             value = choices(run.sweep).get(name)
         if value is not None and "${" not in str(value):
@@ -252,12 +247,17 @@ def _with_defaults(
 def _choices(sweep: Path) -> Mapping[str, Any]:
     """Those of groups, in the runs of ``sweep``."""
     files = (folder / ".hydra" / "hydra.yaml" for folder in (sweep, *sorted(sweep.glob("[0-9]*"))))
-    hydra = next(filter(None, map(_yaml, files)), {})
-    choices: Mapping[str, Any] = hydra.get("hydra", {}).get("runtime", {}).get("choices", {})
-    return choices
+    return _at(next(filter(None, map(_yaml, files)), {}), "hydra.runtime.choices") or {}
 
 
-def _yaml(path: Path) -> dict[str, Any]:
+def _at(config: Any, name: str) -> Any:
+    """What ``config`` has at a dotted ``name``; None if it has nothing there."""
+    for key in name.split("."):
+        config = config.get(key) if isinstance(config, dict) else None
+    return config
+
+
+def _yaml(path: Path) -> Any:
     """What Hydra has written to ``path``; nothing if it is not there."""
     import yaml  # slow
 
