@@ -243,26 +243,32 @@ class Launcher(stock.BaseSubmititLauncher):
         """Those of the runs ``left`` of ``runs`` whose job is not under way."""
         if self._before["cluster"] != self._EXECUTOR or not any(run.job_id for run in left):
             return left
-        under_way = self._under_way()
-        if self.params["redo"] or changed:
-            under_way &= self._unfinished(runs)
+        under_way = self._under_way() - self._ended(left, runs, there)
         if busy := sum(run.job_id in under_way and run.number in changed for run in left):
             raise LauncherError(
                 f"{busy} runs are under way with the values of before: wait for them, or "
                 f"hpc cancel {shlex.quote(str(self.directory))}"
             )
-        ended = under_way - self._under_way(just_completed=False)
+        return [run for run in left if run.job_id not in under_way]
+
+    def _ended(self, left: list[Run], runs: list[Run], there: set[str]) -> set[str]:
+        """The jobs of the runs ``left`` that have nothing more to do by the records of all their ``runs``. One that
+        is about to end, and might take up what is given to a new one, is waited for."""
 
         def is_over(run: Run) -> bool:
-            """Though its job may be about to show a result."""
             directory = self.directory / str(run.number)
-            shown = result_path(self.folder, run.number, 0, True).name in there
-            return records.has_ended(directory, run.job_id) or (shown and not directory.exists())
+            shown = result_path(self.folder, run.number, 0, True).name in there  # and then deleted
+            given_up = f"{run.job_id}_ended" in there or records.has_ended(directory, run.job_id)
+            return given_up or (shown and not directory.exists())
 
-        return [
-            run for run in left
-            if run.job_id not in under_way or (run.job_id in ended and is_over(run))
-        ]  # fmt: skip
+        ended = {str(run.job_id) for run in left}
+        ended -= {str(run.job_id) for run in runs if run.job_id in ended and not is_over(run)}
+        deadline = time.monotonic() + ABOUT_TO_END_S
+        going = ended & self._under_way(just_completed=False)
+        while going and time.monotonic() < deadline:
+            time.sleep(0.5)
+            going = ended & self._under_way(just_completed=False)
+        return ended - going
 
     def _clear(self, left: list[Run], there: set[str], changed: set[int]) -> None:
         """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
@@ -316,19 +322,6 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
-
-    def _unfinished(self, runs: list[Run]) -> set[str]:
-        """The jobs that have something left to do by the records of their ``runs``; of the others none that
-        still is about to end, and might take up what is given to a new one."""
-        mine = {str(run.job_id) for run in runs}
-        left = {
-            str(run.job_id) for run in runs
-            if not records.has_ended(self.directory / str(run.number), run.job_id)
-        }  # fmt: skip
-        deadline = time.monotonic() + ABOUT_TO_END_S
-        while mine & self._under_way(just_completed=False) - left and time.monotonic() < deadline:
-            time.sleep(0.5)
-        return left
 
     @abstractmethod
     def _under_way(self, just_completed: bool = True) -> set[str]:
