@@ -35,7 +35,7 @@ def test_every_model_of_the_store_learns(name: str, tmp_path: Path) -> None:
 def test_the_checkpoint_of_another_run_is_refused(other: Any, tmp_path: Path) -> None:
     """In a notebook the same output_dir is easily given twice."""
     task.train(models.mlp, output_dir=tmp_path, epochs=2)
-    with pytest.raises(ValueError, match="another run|done already"):
+    with pytest.raises(ValueError, match=r"another run|done already"):
         task.train(models.mlp, output_dir=tmp_path, **{"epochs": 2, **other})
 
 
