@@ -125,7 +125,7 @@ def rewrite(path: Path) -> None:
         ["scontrol", "show", "config"],
     )
     if shutil.which("sinfo") and not partitions(answers[0]):
-        print(f"{NOT_HERE}: sinfo names no partition", file=sys.stderr)
+        print(f"{NOT_HERE}: sinfo names no partition; see to cluster.py later", file=sys.stderr)
     improve(questions, *answers)
     new = path.with_suffix(".new")
     new.write_text(json.dumps(questions, indent=2), encoding="utf-8")

@@ -254,10 +254,8 @@ def refuse_another_sweep(
     for parameter in may_change:
         here = {_about(parameter, run["overrides"]) for run in runs}
         # Of a sweep in batches the runs of the first ones may have changed already.
-        there = {_about(parameter, own) for own in recorded.values()} - {
-            _about(parameter, overrides)
-        }
-        for values in (here, there):
+        there = {_about(parameter, own) for own in recorded.values()}
+        for values in (here, there - {_about(parameter, overrides)}):
             if len(values) > 1:
                 raise LauncherError(
                     f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "

@@ -31,9 +31,8 @@ RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
 FORMAT = 1
 SOURCE = re.compile(r"source(_\d+)?")  # as `claim` names copies of it
 LONGEST = 400  # characters of somebody's text in a table
-SAYS_NOTHING = re.compile(
-    r"[\W_]*$|Try .*help"
-)  # of an error or a log: a line, or a hint at --help
+# Of an error or a log: a ruled line, or a hint at --help.
+SAYS_NOTHING = re.compile(r"[\W_]*$|Try .*help")
 CANCELLED = "CANCELLED by hpc cancel"
 ENDED = ("CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 # What Slurm adds to that; one that is STOPPED is to go on.

@@ -252,7 +252,7 @@ def test_what_hangs_is_ended_and_the_rest_is_used(tmp_path: Path) -> None:
 def test_what_is_not_understood_leaves_the_plain_defaults(script: str, tmp_path: Path) -> None:
     script = script.format(good=RECORDED / "24.11" / "sinfo.txt")
     others = {"sacctmgr": script, "scontrol": script}
-    said = "The defaults are not those of this cluster: sinfo names no partition\n"
+    said = "The defaults are not those of this cluster: sinfo names no partition; see to cluster.py later\n"
     assert asked(tmp_path, said, **slurm(tmp_path, sinfo=script, **others)) == UNCHANGED
 
 

@@ -27,16 +27,12 @@ class Command:
     variables: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, directory: Path, submission: dict[str, Any] | None = None) -> Command:
-        """That of a ``submission`` of the sweep in ``directory``, by default of its last one, without
-        what concerns that alone.
+    def of(cls, directory: Path, submission: dict[str, Any]) -> Command:
+        """That of a ``submission`` of the sweep in ``directory``, without what concerns that alone.
 
         Raises:
             typer.Exit: there is none.
         """
-        if submission is None:
-            submissions = records.read(directory / records.SWEEP).get("submissions")
-            submission = submissions[-1] if submissions else {}
         if "command" not in submission:
             fail(
                 f"{directory} has no record of its command: it is a single run, or of another launcher."

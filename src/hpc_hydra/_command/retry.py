@@ -48,7 +48,8 @@ def retry(
     if wrong := [word for word in overrides if "=" not in word]:
         fail(f"{wrong[0]}: neither the sweep, which comes first, nor an override, NAME=VALUE.")
     refuse_foreign(directory)
-    command = Command.of(directory)
+    last = (records.read(directory / records.SWEEP).get("submissions") or [{}])[-1]
+    command = Command.of(directory, last)
     changed = [records.key_of(each) for each in overrides if not records.hydras_own(each)]
     if changed and run:
         fail("Other values are for all runs of a sweep: leave out --run, or make a new sweep.")
@@ -71,8 +72,7 @@ def retry(
             1,
         )
     print(f"{directory}: {records.counts(runs)}")
-    submissions = records.read(directory / records.SWEEP).get("submissions") or [{}]
-    never = 0 if run else submissions[-1].get("total", 0) - len(states)
+    never = 0 if run else last.get("total", 0) - len(states)
     if never > 0:
         print(f"{never} more, of later batches, were never submitted")
     if not todo and never <= 0:

@@ -41,7 +41,6 @@ from .._recording import (
     submission_record,
 )
 from .._source import Source
-from .._table import print_table
 
 if TYPE_CHECKING:
     from .waiting import Watch
@@ -419,6 +418,7 @@ class Launcher(stock.BaseSubmititLauncher):
     def _wait(self, runs: list[Run]) -> list[Result]:
         gc.unfreeze()
         gc.collect()  # what waiting needs finds room in that
+        from .._table import print_table
         from .waiting import View, wait
 
         watch = self._watch(runs)
@@ -508,7 +508,7 @@ def _interrupt_deferred() -> Iterator[None]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        print("Until what Slurm is just given is recorded; Ctrl-C again: at once", file=sys.stderr)
+        print("Ends when what was submitted is recorded; Ctrl-C again: at once", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, note)
     try:
