@@ -68,6 +68,7 @@ def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
     assert record(yaml_app.sweep / "x=2")["state"] == "COMPLETED"
     assert (yaml_app.sweep / "0" / "run.json").samefile(yaml_app.sweep / "x=2" / "run.json")
     assert "2 runs: 1 completed, 1 failed" in hpc("status", yaml_app.sweep).stdout
+    assert "ZeroDivisionError" in hpc("logs", yaml_app.sweep / "x=0").stdout
     assert "1 of 2 runs" in yaml_app("x=2,0", subdir, ONE_PROCESS).stderr
     assert record(yaml_app.sweep / "x=0")["restarts"] == 1
     again = yaml_app("x=2,0", subdir, ONE_PROCESS, "hydra.launcher.redo=true")
@@ -278,26 +279,38 @@ def test_logging_that_starts_a_thread_has_it_in_each_run(yaml_app: App) -> None:
         assert f"with result {result}" in (yaml_app.sweep / number / "shipped.txt").read_text()
 
 
-def test_what_the_script_defines_is_found_by_other_processes(yaml_app: App) -> None:
+@pytest.mark.parametrize(
+    ("started", "file", "starts"),
+    [
+        (("app.py",), "app.py", ("fork", "spawn")),
+        (("-m", "study.train"), "study/train.py", ("fork", "spawn")),
+        # What Python spawns does not find what is defined there, be it in a job or not.
+        (("-m", "study"), "study/__main__.py", ("fork",)),
+    ],
+)
+def test_what_the_script_defines_is_found_by_other_processes(
+    started: tuple[str, ...], file: str, starts: tuple[str, ...], yaml_app: App
+) -> None:
     """Which look for it in the module that was started."""
-    (yaml_app.folder / "app.py").write_text("""
+    script = yaml_app.folder / file
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f"""
 import enum, hydra, multiprocessing
 class Color(enum.Enum):
     RED = 1
 def area(side):
     return side ** 2, Color.RED, __file__
-@hydra.main(version_base=None, config_path="conf", config_name="config")
+@hydra.main(version_base=None, config_path={str(yaml_app.folder / "conf")!r}, config_name="config")
 def main(config):
-    total = 0
-    for start in "fork", "spawn":
+    for start in {starts}:
         with multiprocessing.get_context(start).Pool(2) as pool:
             (small, color, file), (large, *_) = pool.map(area, [1, config.x])
         assert color is Color.RED and file == __file__
-        total += small + large
-    return total
+    return small + large
 if __name__ == "__main__":
     main()
 """)
     subprocess.run(["git", "init", "--quiet"], cwd=yaml_app.folder, check=True)
+    yaml_app.command[1:2] = started
     assert yaml_app("x=2").returncode == 0
-    assert record(yaml_app.sweep / "0")["result"] == 10
+    assert record(yaml_app.sweep / "0")["result"] == 5

@@ -77,8 +77,12 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         run = Path(number).expanduser().absolute()
         if not (run / records.RUN).exists():
             fail(f"{number} is neither the number of a run nor its directory.")
-        alone = not (run.parent / records.SWEEP).exists()
-        directory, number = (run if alone else run.parent), run.name
+        directory = next((each for each in run.parents if (each / records.SWEEP).exists()), run)
+        numbers = (each for each in directory.iterdir() if each.name.isdecimal())
+        # Where runs have other names a link leads to each, by its number.
+        number = next((each.name for each in numbers if each.resolve() == run.resolve()), "")
+        if not number:  # it is alone
+            directory, number = run, run.name
     else:
         directory = named(name)
     return directory, run_of(directory, number)

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -215,13 +216,17 @@ def _become_started_module(task_function: Any, source: tuple[str, str] | None) -
     file, others find it there: pickle, and the processes of `multiprocessing`."""
     function = inspect.unwrap(getattr(task_function, "func", task_function))
     names = getattr(function, "__globals__", {})
-    if names.get("__name__") == "__main__" and not names.get("__package__"):
-        file = Path(names.get("__file__") or "")
-        if source and file.is_relative_to(source[0]):
-            names["__file__"] = str(Path(source[1], file.relative_to(source[0])))
-        module = ModuleType("__main__")
-        module.__dict__.update(names)
-        sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    if names.get("__name__") != "__main__":
+        return
+    file = Path(names.get("__file__") or "")
+    if source and file.is_relative_to(source[0]):
+        names["__file__"] = str(Path(source[1], file.relative_to(source[0])))
+    module = ModuleType("__main__")
+    module.__dict__.update(names)
+    if package := names.get("__package__"):  # it was started by `python -m`
+        with suppress(ImportError):  # then the processes of `multiprocessing` begin with the file
+            module.__spec__ = find_spec(f"{package}.{file.stem}")
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
 
 
 def fail(todo: Todo) -> None:

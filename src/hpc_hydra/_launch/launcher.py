@@ -13,11 +13,9 @@ import os
 import shlex
 import signal
 import sys
-import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +26,19 @@ from omegaconf import OmegaConf
 
 from .. import _attempt as attempt
 from .. import _records as records
-from .._files import locked, writable_by_all, write_atomically
+from .._files import locked, writable_by_all
 from .._hydra import Composer, subdir_of
-from .._job.submission import KILLED, Result, Run, Work, log_name, result_path, write_result
+from .._job.submission import KILLED, Result, Run, Work, log_name
 from .._overrides import directory_override, typed_overrides
 from .._recording import (
     LauncherError,
     RunFailed,
     pin_sweep,
-    refuse_another_sweep,
     refuse_foreign,
     submission_record,
 )
 from .._source import Source
+from .earlier import Earlier
 
 if TYPE_CHECKING:
     from .waiting import Watch
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BY_NUMBER = "${hydra.job.num}"  # Hydra's own hydra.sweep.subdir
-ABOUT_TO_END_S = 30.0
 LOCK_S = 30.0  # in which another command has submitted its runs
 
 
@@ -60,10 +57,7 @@ class Launcher(stock.BaseSubmititLauncher):
     _CANCEL: str  # command that ends jobs
     total = 0  # of runs, in all batches, if the sweeper says it
     _copy: Path | None = None  # of the source
-    _sweep: dict[str, Any]  # as it was recorded before, without the rows of these runs
-    _before: dict[str, Any]  # what of it this command changes
-    _rows: dict[int, Mapping[str, Any]]  # these rows, by number
-    _undo: dict[int, Callable[[], object]]  # how what was there of a run comes back
+    _earlier: Earlier
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -189,135 +183,20 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _take_over(self, runs: list[Run]) -> list[Run]:
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
-        overrides = typed_overrides(self.config)
-        may_change = self.params["may_change"] or ()
-        self._sweep = sweep = records.read_sweep(self.directory)
-        self._before = {name: sweep.get(name) for name in ("cluster", "overrides", "submissions")}
-        refuse_another_sweep(self.directory, sweep, overrides, map(vars, runs), may_change)
-        numbers = {run.number for run in runs}
-        rows = sweep.get("runs", [])
-        self._rows = {row["number"]: row for row in rows if row["number"] in numbers}
-        if self._rows:
-            sweep["runs"] = [row for row in rows if row["number"] not in numbers]
-        changed: set[int] = set()
-        for run in runs:
-            if known := self._rows.get(run.number):
-                own = run.overrides
-                vars(run).update({**known, "overrides": own})
-                if known["overrides"] != own:
-                    changed.add(run.number)
-        if changed and self.params["only_runs"] is not None:
-            raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
+        self._earlier = Earlier(
+            self.directory,
+            self.folder,
+            typed_overrides(self.config),
+            runs,
+            self.params,
+            by_number=self._subdir() == BY_NUMBER,
+        )
         self._adopt(runs)
-        there = {entry.name for entry in os.scandir(self.folder)}
-        left = self._without_job(self._incomplete(runs, there, changed), runs, changed, there)
-        self._clear(left, there, changed)
+        ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
+        left = self._earlier.make_way(runs, self._under_way if ours else None)
         if len(left) < len(runs):
             log.info("%d to submit, the others are complete or under way", len(left))
         return left
-
-    def _incomplete(self, runs: list[Run], there: set[str], changed: set[int]) -> list[Run]:
-        """Those of ``runs`` that are to be done, or done again."""
-        kept = {entry.name for entry in os.scandir(self.directory)}
-        only, redo = self.params["only_runs"], self.params["redo"]
-        left = []
-        for run in runs:
-            if only is not None and run.number not in only:
-                continue
-            again = redo or run.number in changed or run.number not in self._rows
-            if again or self._is_deleted(run, kept) or not self._is_complete(run, there):
-                left.append(run)
-        return left
-
-    def _is_deleted(self, run: Run, kept: set[str]) -> bool:
-        """Whether somebody has deleted its directory; of one that is named otherwise a link is left."""
-        place = self.directory / str(run.number)
-        if str(run.number) in kept:
-            return place.is_symlink() and not place.exists()
-        return self._subdir() == BY_NUMBER
-
-    def _without_job(
-        self, left: list[Run], runs: list[Run], changed: set[int], there: set[str]
-    ) -> list[Run]:
-        """Those of the runs ``left`` of ``runs`` whose job is not under way."""
-        if self._before["cluster"] != self._EXECUTOR or not any(run.job_id for run in left):
-            return left
-        under_way = self._under_way() - self._ended(left, runs, there)
-        if busy := sum(run.job_id in under_way and run.number in changed for run in left):
-            raise LauncherError(
-                f"{busy} runs are under way with the values of before: wait for them, or "
-                f"hpc cancel {shlex.quote(str(self.directory))}"
-            )
-        return [run for run in left if run.job_id not in under_way]
-
-    def _ended(self, left: list[Run], runs: list[Run], there: set[str]) -> set[str]:
-        """The jobs of the runs ``left`` that have nothing more to do by the records of all their ``runs``. One that
-        is about to end, and might take up what is given to a new one, is waited for."""
-
-        def is_over(run: Run) -> bool:
-            directory = self.directory / str(run.number)
-            shown = result_path(self.folder, run.number, 0, True).name in there  # and then deleted
-            given_up = f"{run.job_id}_ended" in there or records.has_ended(directory, run.job_id)
-            return given_up or (shown and not directory.exists())
-
-        ended = {str(run.job_id) for run in left}
-        ended -= {str(run.job_id) for run in runs if run.job_id in ended and not is_over(run)}
-        deadline = time.monotonic() + ABOUT_TO_END_S
-        going = ended & self._under_way(just_completed=False)
-        while going and time.monotonic() < deadline:
-            time.sleep(0.5)
-            going = ended & self._under_way(just_completed=False)
-        return ended - going
-
-    def _clear(self, left: list[Run], there: set[str], changed: set[int]) -> None:
-        """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
-        self._undo = {}
-        results = any(name.startswith("run_") for name in there)  # perhaps without a record
-        superseded: set[str] = set()
-        for run in left:
-            directory = self.directory / str(run.number)
-            if self.params["redo"] and directory.exists():
-                place = directory.resolve()
-                kept = records.claim(self.directory / "earlier" / str(run.number))
-                place.replace(kept)
-                self._undo[run.number] = partial(kept.replace, place)
-            elif run.number in changed and (path := directory / records.RUN).exists():
-                self._undo[run.number] = partial(write_atomically, path, path.read_bytes())
-                records.reopen(directory)
-            if run.number not in self._rows and not results:
-                continue
-            for rank in range(run.ranks):
-                for completed in (True, False):
-                    result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
-            # Slurm may have lost a node on which the job goes on, and another command may wait for it.
-            if run.job_id and run.job_id not in superseded:
-                (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
-                superseded.add(run.job_id)
-            run.job_id = run.log = None
-            records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
-
-    def _take_back(self, refused: list[Run], left: list[Run], runs: list[Run]) -> None:
-        """Let the ``refused`` ones of the runs that were ``left`` be what they were before this command."""
-        for run in refused:
-            if run.number in self._undo:
-                self._undo[run.number]()
-        if len(refused) == len(left) and all(run.number in self._rows for run in left):
-            sweep = {**self._sweep, "submissions": self._before["submissions"]}
-            cluster, overrides = self._before["cluster"], self._before["overrides"]
-            rows = self._recorded(runs)
-            records.record_sweep(self.directory, cluster, overrides, rows, None, sweep)
-
-    def _is_complete(self, run: Run, there: set[str]) -> bool:
-        paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
-        if all(path.name in there for path in paths):
-            return True
-        record = records.read(self.directory / str(run.number) / records.RUN)
-        if run.ranks > 1 or record.get("state") != "COMPLETED":
-            return False
-        returned = JobReturn(run.overrides, status=JobStatus.COMPLETED)
-        returned.return_value = record["result"]
-        write_result(self.folder, run.number, 0, returned)
-        return True
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
@@ -331,15 +210,7 @@ class Launcher(stock.BaseSubmititLauncher):
         """Submit jobs for the runs that are ``left`` of ``runs``, and assign these to them."""
 
     def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
-        overrides, rows = typed_overrides(self.config), self._recorded(runs)
-        records.record_sweep(
-            self.directory, self._EXECUTOR, overrides, rows, submission, self._sweep
-        )
-
-    def _recorded(self, runs: list[Run]) -> Iterator[Mapping[str, Any]]:
-        """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it."""
-        for run in runs:
-            yield vars(run) if run.job_id else self._rows.get(run.number, vars(run))
+        self._earlier.record(self._EXECUTOR, runs, submission)
 
     @staticmethod
     def _command(python: str, submission: Path, first_job: int) -> str:

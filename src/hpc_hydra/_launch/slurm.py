@@ -170,7 +170,7 @@ class SlurmLauncher(Launcher):
             except Refused as refusal:
                 refused = [run for run in left if run.job_id is None]
                 if not script.exists():  # else it is not known whether Slurm has taken the job
-                    self._take_back(refused, left, runs)
+                    self._earlier.take_back(refused, left, runs)
                 self._on_refusal(refusal, len(left) - len(refused), len(left))
                 return
             self._note(jobs[first:end], job_id, shared, ranks, script)

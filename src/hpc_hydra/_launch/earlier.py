@@ -1,0 +1,194 @@
+"""A sweep as earlier commands left it: which of its runs need a new job, and the way back if Slurm takes none."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from .. import _attempt as attempt
+from .. import _records as records
+from .._files import write_atomically
+from .._job.submission import Run, result_path, write_result
+from .._recording import LauncherError, refuse_another_sweep
+
+ABOUT_TO_END_S = 30.0
+
+
+class UnderWay(Protocol):
+    def __call__(self, just_completed: bool = True) -> set[str]:
+        """The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet."""
+
+
+class Earlier:
+    """What is known of a sweep in ``directory``, with its jobs' files in ``folder``, before a command changes it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        folder: Path,
+        overrides: Sequence[str],
+        runs: list[Run],
+        params: Mapping[str, Any],
+        by_number: bool,
+    ) -> None:
+        """Give ``runs`` the jobs that they have by the records.
+
+        Args:
+            overrides: of the command.
+            params: of the launcher.
+            by_number: whether the directories of runs have their numbers for names.
+
+        Raises:
+            LauncherError: the sweep is another one.
+        """
+        self.directory, self.folder, self.overrides = directory, folder, overrides
+        self.params, self.by_number = params, by_number
+        self.sweep = records.read_sweep(directory)  # later without the rows of these runs
+        may_become_new = ("cluster", "overrides", "submissions")
+        self._before: dict[str, Any] = {name: self.sweep.get(name) for name in may_become_new}
+        may_change = params["may_change"] or ()
+        refuse_another_sweep(directory, self.sweep, overrides, map(vars, runs), may_change)
+        numbers = {run.number for run in runs}
+        rows = self.sweep.get("runs", [])
+        self._rows = {row["number"]: row for row in rows if row["number"] in numbers}
+        if self._rows:
+            self.sweep["runs"] = [row for row in rows if row["number"] not in numbers]
+        known = [(run, self._rows[run.number]) for run in runs if run.number in self._rows]
+        self._changed = {run.number for run, row in known if row["overrides"] != run.overrides}
+        for run, row in known:
+            vars(run).update({**row, "overrides": run.overrides})
+        if self._changed and params["only_runs"] is not None:
+            raise LauncherError("hydra.launcher.may_change is for all runs: without only_runs")
+        self._undo: dict[int, Callable[[], object]] = {}  # how what was there of a run comes back
+
+    def make_way(self, runs: list[Run], under_way: UnderWay | None) -> list[Run]:
+        """Those of ``runs`` that need a new job, with nothing of an earlier one in their way.
+
+        Args:
+            under_way: tells which jobs are; None if the sweep was last somewhere else.
+        """
+        there = {entry.name for entry in os.scandir(self.folder)}
+        left = self._incomplete(runs, there)
+        if under_way and any(run.job_id for run in left):
+            left = self._without_job(left, runs, under_way, there)
+        self._clear(left, there)
+        return left
+
+    def _incomplete(self, runs: list[Run], there: set[str]) -> list[Run]:
+        """Those of ``runs`` that are to be done, or done again."""
+        kept = {entry.name for entry in os.scandir(self.directory)}
+        only, redo = self.params["only_runs"], self.params["redo"]
+        left = []
+        for run in runs:
+            if only is not None and run.number not in only:
+                continue
+            again = redo or run.number in self._changed or run.number not in self._rows
+            if again or self._is_deleted(run, kept) or not self._is_complete(run, there):
+                left.append(run)
+        return left
+
+    def _is_deleted(self, run: Run, kept: set[str]) -> bool:
+        """Whether somebody has deleted its directory; of one that is named otherwise a link is left."""
+        place = self.directory / str(run.number)
+        if str(run.number) in kept:
+            return place.is_symlink() and not place.exists()
+        return self.by_number
+
+    def _is_complete(self, run: Run, there: set[str]) -> bool:
+        paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
+        if all(path.name in there for path in paths):
+            return True
+        record = records.read(self.directory / str(run.number) / records.RUN)
+        if run.ranks > 1 or record.get("state") != "COMPLETED":
+            return False
+        returned = JobReturn(run.overrides, status=JobStatus.COMPLETED)
+        returned.return_value = record["result"]
+        write_result(self.folder, run.number, 0, returned)
+        return True
+
+    def _without_job(
+        self, left: list[Run], runs: list[Run], under_way: UnderWay, there: set[str]
+    ) -> list[Run]:
+        """Those of the runs ``left`` of ``runs`` whose job is not under way."""
+        going = under_way() - self._ended(left, runs, under_way, there)
+        if busy := sum(run.job_id in going and run.number in self._changed for run in left):
+            raise LauncherError(
+                f"{busy} runs are under way with the values of before: wait for them, or "
+                f"hpc cancel {shlex.quote(str(self.directory))}"
+            )
+        return [run for run in left if run.job_id not in going]
+
+    def _ended(
+        self, left: list[Run], runs: list[Run], under_way: UnderWay, there: set[str]
+    ) -> set[str]:
+        """The jobs of the runs ``left`` that have nothing more to do by the records of all their ``runs``. One that
+        is about to end, and might take up what is given to a new one, is waited for."""
+
+        def is_over(run: Run) -> bool:
+            directory = self.directory / str(run.number)
+            shown = result_path(self.folder, run.number, 0, True).name in there  # and then deleted
+            given_up = f"{run.job_id}_ended" in there or records.has_ended(directory, run.job_id)
+            return given_up or (shown and not directory.exists())
+
+        ended = {str(run.job_id) for run in left}
+        ended -= {str(run.job_id) for run in runs if run.job_id in ended and not is_over(run)}
+        deadline = time.monotonic() + ABOUT_TO_END_S
+        while going := ended & under_way(just_completed=False):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+        return ended - going
+
+    def _clear(self, left: list[Run], there: set[str]) -> None:
+        """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
+        results = any(name.startswith("run_") for name in there)  # perhaps without a record
+        superseded: set[str] = set()
+        for run in left:
+            directory = self.directory / str(run.number)
+            if self.params["redo"] and directory.exists():
+                place = directory.resolve()
+                kept = records.claim(self.directory / "earlier" / str(run.number))
+                place.replace(kept)
+                self._undo[run.number] = partial(kept.replace, place)
+            elif run.number in self._changed and (path := directory / records.RUN).exists():
+                self._undo[run.number] = partial(write_atomically, path, path.read_bytes())
+                records.reopen(directory)
+            if run.number not in self._rows and not results:
+                continue
+            for rank in range(run.ranks):
+                for completed in (True, False):
+                    result_path(self.folder, run.number, rank, completed).unlink(missing_ok=True)
+            # Slurm may have lost a node on which the job goes on, and another command may wait for it.
+            if run.job_id and run.job_id not in superseded:
+                (self.folder / f"{run.job_id}_attempt").write_text(attempt.SUPERSEDED)
+                superseded.add(run.job_id)
+            run.job_id = run.log = None
+            records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
+
+    def record(self, cluster: str, runs: list[Run], submission: dict[str, Any] | None) -> None:
+        """Record the sweep with the jobs of ``runs``, and a ``submission`` if there is a new one."""
+        rows, sweep = self._recorded(runs), self.sweep
+        records.record_sweep(self.directory, cluster, self.overrides, rows, submission, sweep)
+
+    def _recorded(self, runs: list[Run]) -> Iterator[Mapping[str, Any]]:
+        """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it."""
+        for run in runs:
+            yield vars(run) if run.job_id else self._rows.get(run.number, vars(run))
+
+    def take_back(self, refused: list[Run], left: list[Run], runs: list[Run]) -> None:
+        """Let the ``refused`` ones of the runs that were ``left`` be what they were before this command."""
+        for run in refused:
+            if run.number in self._undo:
+                self._undo[run.number]()
+        if len(refused) == len(left) and all(run.number in self._rows for run in left):
+            sweep = {**self.sweep, "submissions": self._before["submissions"]}
+            cluster, overrides = self._before["cluster"], self._before["overrides"]
+            rows = self._recorded(runs)
+            records.record_sweep(self.directory, cluster, overrides, rows, None, sweep)
