@@ -192,6 +192,25 @@ def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App) -> None
     assert record(zen_app.sweep / "1")["state"] == "COMPLETED"
 
 
+def test_one_that_completes_all_the_same_is_not_called_cancelled(yaml_app: App) -> None:
+    """Because it hears TERM itself, say."""
+    (yaml_app.folder / "app.py").write_text("""
+import hydra, pathlib, signal, threading
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    asked = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    pathlib.Path("hears").touch()
+    asked.wait()
+if __name__ == "__main__":
+    main()
+""")
+    sweeping = yaml_app.start("x=1")
+    until((yaml_app.folder / "hears").exists, sweeping)
+    assert hpc("cancel", "--yes").stdout == "completed all the same: run 0\n"
+    assert yaml_app.ended(sweeping).returncode == 0
+
+
 def test_a_sweep_is_cancelled(zen_app: App) -> None:
     sweeping = zen_app.start("seed=0,1", "steps=1000", *OPTIONS, PAUSE_S="0.05")
     until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)

@@ -52,8 +52,8 @@ def cancel(
         return
     kept = {each["job_id"] for each in going if each not in chosen}
     shared = [each for each in chosen if each["job_id"] in kept]
-    what = listed([each["number"] for each in chosen])
-    agreed(f"Cancel {what} of {directory}?", yes)
+    numbers = [each["number"] for each in chosen]
+    agreed(f"Cancel {listed(numbers)} of {directory}?", yes)
     jobs = sorted({each["job_id"] for each in chosen} - kept)
     slurm = record["cluster"] == "slurm"
     for each in shared if slurm else chosen:
@@ -79,7 +79,11 @@ def cancel(
         time.sleep(1)
     if later:
         print(f"{listed(later)} will end when the job is resumed")
-    print(f"cancelled: {what}. To go on: hpc retry {directory}")
+    states = {each["number"]: each["state"] for each in records.states(directory)}
+    if completed := [number for number in numbers if states[number] == "COMPLETED"]:
+        print(f"completed all the same: {listed(completed)}")
+    if cancelled := [number for number in numbers if states[number] != "COMPLETED"]:
+        print(f"cancelled: {listed(cancelled)}. To go on: hpc retry {directory}")
 
 
 def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
