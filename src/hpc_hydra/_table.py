@@ -38,10 +38,12 @@ def print_table(directory: Path, rows: int = 100) -> None:
 
     Of more than ``rows`` runs, completed ones are left out.
     """
+    from rich.table import Table
+
     runs = records.states(directory)
     where = console()
     for part in table(directory, runs, rows):
-        where.print(part)
+        where.print(part, soft_wrap=not isinstance(part, Table))  # paths are to be copied
     if sys.stdout.isatty() and not any(run["state"] in records.UNDER_WAY for run in runs):
         name = "" if directory == records.newest_sweep() else f" {shlex.quote(str(directory))}"
         commands = []

@@ -20,7 +20,7 @@ from . import hpc_command
 from .conftest import copied
 from .hpc_command import hpc
 from .sweeps import made
-from .using import ONE_PROCESS, App
+from .using import ONE_PROCESS, App, record
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,29 @@ def test_sweeps_are_listed_the_newest_first(app: App) -> None:
     assert hpc("--version").stdout == f"hpc-hydra {records.library_version()}\n"
 
 
-def test_on_a_terminal_directories_are_told_apart(app: App) -> None:
-    """A narrow one has no room for whole paths; `hpc` knows sweeps by what is shown."""
+def on_a_terminal(columns: int, *words: object) -> str:
+    """What `hpc` prints there."""
     main, terminal = os.openpty()
-    command = [sys.executable, "-m", "hpc_hydra"]
-    subprocess.run(command, stdout=terminal, env={**os.environ, "COLUMNS": "100"}, check=True)
+    command = [sys.executable, "-m", "hpc_hydra", *map(str, words)]
+    variables = {**os.environ, "COLUMNS": str(columns)}
+    subprocess.run(command, stdout=terminal, env=variables, check=True)
     os.close(terminal)
     shown = os.read(main, 65536).decode()
     os.close(main)
-    assert re.search(r" paper/fig1 ", shown) and f"directories in {app.folder}/\r\n" in shown
+    return shown
+
+
+def test_on_a_terminal_directories_are_told_apart(app: App) -> None:
+    """A narrow one has no room for whole paths; `hpc` knows sweeps by what is shown."""
+    shown = on_a_terminal(100)
+    assert re.search(r" paper/fig1\s", shown) and f"directories in {app.folder}/\r\n" in shown
+
+
+def test_paths_can_be_copied_from_a_narrow_terminal(app: App) -> None:
+    shown = on_a_terminal(30, "status", app.sweep)
+    assert f"\r\noutputs: {app.sweep}\r\n" in shown
+    log = record(app.sweep)["runs"][2]["log"]
+    assert f" log: {app.sweep / log}\r\n" in shown
 
 
 def test_the_range_of_results_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from .._table import console, short
 from .recorded import place_of_app
 from .sweeps import JSON, as_json, fail
 
+FOLDED = 30  # columns; what a sweep varies may be longer, and takes more lines then
+
 
 def ls(
     directory: Annotated[
@@ -108,25 +110,35 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("start", "app", "overrides", "runs", "results", "directory", box=box.SIMPLE_HEAD)
-    table.columns[-1].no_wrap = True  # to be copied
-    table.columns[2].overflow = "fold"
     where, directories = console(), [sweep["directory"] for sweep in sweeps]
     # A terminal has no room for what all have in common.
     names = names_of(directories) if where.is_terminal else {each: each for each in directories}
-    narrow = 2 * max(map(len, names.values())) > where.width
+    rows = [("start", "app", "overrides", "runs", "results", "directory")]
     for sweep in sweeps:
         results = ", ".join(
             " ".join([*name.split(".")[1:], " to ".join(dict.fromkeys(map(short, ends)))])
             for name, ends in islice(sweep["results"].items(), 2)
         )  # fmt: skip
         start = f"{datetime.fromisoformat(sweep['start']):%b %d %H:%M}"
-        app, overrides, name = sweep["app"], sweep["overrides"], names[sweep["directory"]]
-        if narrow:
-            print("  ".join(filter(None, (start, app, sweep["states"], results))), overrides, name, sep="\n    ")  # fmt: skip
-        else:
-            table.add_row(*map(Text, (start, app, overrides, sweep["states"], results, name)))
-    if not narrow:
+        name = names[sweep["directory"]]
+        rows.append((start, sweep["app"], sweep["overrides"], sweep["states"], results, name))
+    widths = [max(map(len, cells)) + 3 for cells in zip(*rows, strict=True)]
+    widths[2] = min(widths[2], FOLDED)
+    if sum(widths) >= where.width:
+        for start, app, overrides, states, results, name in rows[1:]:
+            print(
+                "  ".join(filter(None, (start, app, states, results))),
+                overrides,
+                name,
+                sep="\n    ",
+            )
+    else:
+        table = Table(*rows[0], box=box.SIMPLE_HEAD)
+        for column in table.columns:
+            column.no_wrap = True  # the directory is to be copied
+        table.columns[2].no_wrap, table.columns[2].overflow = False, "fold"
+        for row in rows[1:]:
+            table.add_row(*map(Text, row))
         where.print(table)
     if above := directories[0].removesuffix(names[directories[0]]):
         print(f"directories in {above}")
