@@ -224,7 +224,7 @@ def _become_started_module(task_function: Any, source: tuple[str, str] | None) -
     module = ModuleType("__main__")
     module.__dict__.update(names)
     if package := names.get("__package__"):  # it was started by `python -m`
-        with suppress(ImportError):  # then the processes of `multiprocessing` begin with the file
+        with suppress(Exception):  # then the processes of `multiprocessing` begin with the file
             module.__spec__ = find_spec(f"{package}.{file.stem}")
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
 
