@@ -77,7 +77,7 @@ at_end() {
 # What Slurm means to do with the job: RUNNING, since the signal was somebody else's or a warning; REQUEUED;
 # else how it will have ended. While it ends, the state of any of them is COMPLETING.
 ask_fate() {
-    read -r fate restarts preempted reason <<END
+    IFS=' ' read -r fate restarts preempted reason <<END
 $(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,PreemptTime:40,Reason:40)
 END
     case $fate in "" | RUNNING) return ;; esac
