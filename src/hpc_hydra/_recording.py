@@ -170,7 +170,7 @@ def _refusing(key: str) -> Iterator[None]:
 def _directory(config: DictConfig, key: str) -> Path:
     """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
-    chosen = any(each.startswith(f"{key}=") for each in typed_overrides(config, "hydra"))
+    chosen = any(records.key_of(each) == key for each in typed_overrides(config, "hydra"))
     if by_torchrun():
         if key == "hydra.sweep.dir":
             raise LauncherError(
