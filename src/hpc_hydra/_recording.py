@@ -82,7 +82,7 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
-        self._began = time.monotonic()
+        self._began, self._cpu_s = time.monotonic(), resources.used_here(0)["cpu_s"]
         job_id = OmegaConf.select(config, "hydra.job.id")
         where = {"job_id": job_id, "host": socket.gethostname()}
         attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
@@ -144,6 +144,7 @@ class RecordCallback(Callback):
         self.record.update(changes)
         if "end" in changes:
             used = resources.used_here(time.monotonic() - self._began)
+            used["cpu_s"] = round(used["cpu_s"] - self._cpu_s, 1)
             records.end_attempt(self.record, changes["state"], used)
         self.directory.mkdir(parents=True, exist_ok=True)  # if the task has removed it
         path = self.directory / records.RUN
