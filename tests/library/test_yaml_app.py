@@ -111,6 +111,7 @@ ENDINGS = [
     ("return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock"),
     ("return 5 if os.fork() else 1 / 0", "COMPLETED", "5"),  # the child is no run
     ("shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", "3"),
+    ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", "FAILED", "ended with signal 40"),
     ("sys.exit('no such data')", "FAILED", "SystemExit: no such data"),
     ("raise asyncio.CancelledError('by the server')", "FAILED", "CancelledError: by the server"),
     # As a run that is handed over does, for which nobody has asked.
@@ -124,11 +125,11 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
     tasks = "TASKS = []\n" + "".join(
         f"def task(): {does}\nTASKS.append(task)\n" for does, *_ in ENDINGS
     )
-    imports = "import asyncio, multiprocessing, os, shutil, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
+    imports = "import asyncio, multiprocessing, os, shutil, signal, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
     text = app.read_text().replace("    return result\n", "    return TASKS[config.x - 1]()\n")
     app.write_text(text.replace("import hydra\n", f"import hydra\n{imports}{tasks}"))
     ended = yaml_app(f"x=range(1,{len(ENDINGS) + 1})", ONE_PROCESS)
-    assert f"3 of {len(ENDINGS)} runs did not complete" in ended.stderr
+    assert f"4 of {len(ENDINGS)} runs did not complete" in ended.stderr
     for number, (does, state, says) in enumerate(ENDINGS):
         there = record(yaml_app.sweep / str(number))
         assert there["state"] == state, does
@@ -184,6 +185,16 @@ def test_a_handler_of_the_app_is_that_of_each_run(yaml_app: App) -> None:
         "def scaled(scale):\n    os.kill(os.getpid(), signal.SIGALRM)\n    return len(heard)\n"
     )
     assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+
+
+@pytest.mark.parametrize("values", ["1", "1,2"])
+def test_an_app_that_ends_at_its_import_says_why(values: str, yaml_app: App) -> None:
+    with (yaml_app.folder / "helper.py").open("a") as file:
+        file.write(
+            "\n\nimport os, sys\nif 'SUBMITIT_EXECUTOR' in os.environ: sys.exit('no data')\n"
+        )
+    ended = yaml_app(f"x={values}", ONE_PROCESS)
+    assert ended.returncode == 1 and "failed: SystemExit: no data" in ended.stdout
 
 
 def test_callbacks_are_told_of_the_task(yaml_app: App) -> None:

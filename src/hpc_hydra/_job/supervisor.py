@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -80,6 +80,8 @@ class Supervisor:
         self.deck = iter(self.todo_of_job if dealt else [])
         # A process that is forked cannot use a GPU that has been used before, be it to see what is there.
         self._ahead = self.work.process_per_run and len(runs) > 1
+        self._loaded: Load | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self.began = time.monotonic()
         self.child = 0
         self.doing: list[Todo] = []  # by the child
@@ -142,21 +144,21 @@ class Supervisor:
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         take_place(self.work, self.job)
-        loaded = None
         if self._ahead:
             # PyTorch's question whether there is a GPU, which many ask at import, then uses none.
             os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-            loaded = self._load()
-            if not loaded:
+            self._loaded = self._load()
+            if not self._loaded:
                 return 1
         # What was loaded may have handlers of its own, which its runs are to have.
-        handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
+        self._handlers = {each: signal.signal(each, self._on_signal) for each in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
             began, kills = time.monotonic(), resources.oom_kills()
-            if loaded:
-                loaded[0](todos[0])
-            code, usage = self._run(loaded, todos, handlers)
+            if self._loaded:
+                begin, _ = self._loaded
+                begin(todos[0])
+            code, usage = self._run(todos)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
@@ -171,7 +173,9 @@ class Supervisor:
                 return STOPPED
             exit_code = exit_code or code
             if unfinished := [todo for todo in todos if not todo.is_over()]:
-                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+                if -code in set(signal.Signals):  # real-time signals have no names
+                    how = signal.Signals(-code).name
                 why = f"{KILLED} with {how}"
                 if no_memory:
                     why = resources.out_of_memory(usage)
@@ -183,15 +187,13 @@ class Supervisor:
     def _load(self) -> Load | None:
         try:
             return load(self.work, self.payload)
-        except Exception:
+        except (Exception, SystemExit):
             for todo in self.share:
                 if not todo.is_over():
                     fail(todo)
         return None
 
-    def _run(
-        self, loaded: Load | None, todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> tuple[int, resource.struct_rusage]:
+    def _run(self, todos: list[Todo]) -> tuple[int, resource.struct_rusage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         for todo in todos:
             say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
@@ -203,7 +205,7 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
-                self._be_child(loaded, todos, handlers, learned)
+                self._be_child(todos, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
             watch = Watch()
             status, usage = watch.until_end_of(child)
@@ -217,20 +219,15 @@ class Supervisor:
             watch.record(todos[0].directory, todos[0].job_id)
         return os.waitstatus_to_exitcode(status), usage
 
-    def _be_child(
-        self, loaded: Load | None, todos: list[Todo],
-        handlers: Mapping[signal.Signals, Any], learned: IO[bytes],
-    ) -> None:  # fmt: skip
+    def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
-        for number, handler in handlers.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
         # Once it is learned, this would only copy the memory of what stands there.
         known = set(sys.modules) if self._ahead and not self._learned else set()
         try:
-            if loaded:
-                forget_chance()
-            code = self._do(loaded or self._load(), todos)
+            code = self._do(todos)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
@@ -244,13 +241,15 @@ class Supervisor:
         flush()
         os._exit(code)  # to take the interpreter down takes as long as a short run
 
-    @staticmethod
-    def _do(loaded: Load | None, todos: list[Todo]) -> int:
+    def _do(self, todos: list[Todo]) -> int:
+        if self._loaded:
+            forget_chance()
+        loaded = self._loaded or self._load()
         if not loaded:
             return 1
-        code = 0
+        code, (_, do) = 0, loaded
         for todo in todos:
-            if (this := loaded[1](todo)) == STOPPED:
+            if (this := do(todo)) == STOPPED:
                 return STOPPED
             code = code or this
         return code
