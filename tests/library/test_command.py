@@ -99,6 +99,15 @@ def test_the_command_again_does_what_is_left(zen_app: App) -> None:
     assert "has a sweep of other overrides" in changed.stderr
 
 
+def test_a_machine_with_few_programs(zen_app: App) -> None:
+    """Images for containers often have no `ps`."""
+    path = zen_app.folder.parent / "bin"
+    path.mkdir()
+    (path / "env").symlink_to(shutil.which("env") or "")
+    ended = zen_app("+setup=local", "seed=1", "steps=3", ONE_PROCESS, PATH=str(path), PAUSE_S="0.5")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_directory_that_is_chosen_by_force_is_the_one(zen_app: App) -> None:
     """Hydra takes ++ wherever it takes an override."""
     zen_app.command[-2] = f"++{zen_app.command[-2]}"
