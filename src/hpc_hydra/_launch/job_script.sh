@@ -46,7 +46,7 @@ at_end() {
     140) stopped=yes warned=yes ;;       # and of USR2
     esac
     if test -e "$hpc_job"_starting && test "$1" != 0 && test -z "$stopped"; then
-        why=$(cat "$hpc_job"_0_log.* | grep -v '^srun: error: .*Exited with' | tail -n 1)
+        why=$(sed '/^srun: error: .*Exited with/d' "$hpc_job"_0_log.* | tail -n 1)
         refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
     fi
     rm -f "$hpc_job"_starting "$hpc_job"_run_*_taken
