@@ -337,8 +337,7 @@ class Supervisor:
 
 def _end_with_parent() -> None:
     """Nobody would know of a process that outlives the one which has started it."""
-    with suppress(AttributeError):  # Linux only
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

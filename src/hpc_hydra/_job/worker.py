@@ -100,8 +100,8 @@ class Todo:
         try:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
-            if state != "STOPPED" and error != records.CANCELLED:
-                self.blame(error)
+                if error != records.CANCELLED:
+                    self.blame(error)
             if self.rank == 0:
                 records.record_end(self.directory, self.overrides, self.job_id, error, state, used)
         except Exception as failure:  # a full disk; an environment that is being changed
@@ -118,7 +118,7 @@ def take_place(work: Work, job: JobEnvironment) -> None:
     """Let this process, and those that it forks, have what is their rank's."""
     signals.supervised = True
     signals.warning_s = work.signal_delay_s
-    if work.shared:
+    if work.shared and work.use_srun:  # without srun there is one rank, whatever the job asked for
         _take_share(job)
     else:
         _use_cpus_of(-(-job.num_tasks // job.num_nodes))
