@@ -82,7 +82,7 @@ class RecordCallback(Callback):
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
         if global_rank() > 0:
             return
-        self._began = time.monotonic()
+        self._began, self._cpu_s = time.monotonic(), resources.used_here(0)["cpu_s"]
         job_id = OmegaConf.select(config, "hydra.job.id")
         where = {"job_id": job_id, "host": socket.gethostname()}
         attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
@@ -144,6 +144,7 @@ class RecordCallback(Callback):
         self.record.update(changes)
         if "end" in changes:
             used = resources.used_here(time.monotonic() - self._began)
+            used["cpu_s"] = round(used["cpu_s"] - self._cpu_s, 1)
             records.end_attempt(self.record, changes["state"], used)
         self.directory.mkdir(parents=True, exist_ok=True)  # if the task has removed it
         path = self.directory / records.RUN
@@ -170,7 +171,7 @@ def _refusing(key: str) -> Iterator[None]:
 def _directory(config: DictConfig, key: str) -> Path:
     """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
-    chosen = any(each.startswith(f"{key}=") for each in typed_overrides(config, "hydra"))
+    chosen = any(records.key_of(each) == key for each in typed_overrides(config, "hydra"))
     if by_torchrun():
         if key == "hydra.sweep.dir":
             raise LauncherError(

@@ -422,7 +422,7 @@ def state_of(end: str) -> str:
     return word if word in ("CANCELLED", "OUT_OF_MEMORY", "TIMEOUT") else "FAILED"
 
 
-def _said_at_end(path: Path) -> str:
+def said_at_end(path: Path) -> str:
     """What a job script says of its job, which ended before its runs; blank if it says nothing."""
     try:
         return path.read_text(errors="replace").strip()
@@ -461,12 +461,12 @@ def states(
         if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
             record = {}  # of an earlier try
         runs.append({**state, **run, **record})
-    going_on, said_at_end = [], cache(_said_at_end)  # several runs may have one job
+    going_on, said = [], cache(said_at_end)  # several runs may have one job
     for run in runs:
         if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
             continue
         log_file = directory / (run["log"] or "none")
-        if end := said_at_end(log_file.with_name(f"{run['job_id']}_ended")):
+        if end := said(log_file.with_name(f"{run['job_id']}_ended")):
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)

@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -239,7 +239,8 @@ class _StopRequest:
     def __exit__(self, *exception: object) -> None:
         self._installed.__exit__(None, None, None)
         signal.set_wakeup_fd(self._old_wakeup)
-        os.close(self._writer)  # ends the thread
+        with suppress(OSError):
+            os.close(self._writer)  # ends the thread
         self._thread.join(timeout=1)
 
     def tell(self) -> bool:
@@ -248,8 +249,9 @@ class _StopRequest:
 
     def _on_signal(self, number: int, frame: object) -> None:
         # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
-        os.write(self._writer, bytes([number]))
         self.signal = self.signal or signal.Signals(number)
+        with suppress(OSError):
+            os.write(self._writer, bytes([number]))
         before = self._before.get(signal.Signals(number))
         while isinstance(owner := getattr(before, "__self__", None), _StopRequest):
             before = owner._before.get(signal.Signals(number))  # of a block around this one
@@ -268,9 +270,12 @@ class _StopRequest:
         deadline = float("inf")
         while True:
             left = None if deadline == float("inf") else max(deadline - time.monotonic(), 0)
-            if not select.select([self._reader], [], [], left)[0]:
-                break
-            received = os.read(self._reader, 1)
+            try:
+                if not select.select([self._reader], [], [], left)[0]:
+                    break
+                received = os.read(self._reader, 1)
+            except OSError:  # the task has closed what it did not know
+                return
             if not received:
                 os.close(self._reader)
                 return

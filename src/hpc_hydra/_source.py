@@ -102,7 +102,9 @@ class Source:
         if self.root is None:
             return []
         listed = self._ask("ls-files", "--cached", "--others", "--exclude-standard", "-z")
-        paths = [self.root / name for name in (listed or "").split("\0") if name]
+        # Of a file that is being merged git has several versions.
+        names = dict.fromkeys((listed or "").split("\0"))
+        paths = [self.root / name for name in names if name]
         if not paths and self.package:  # no git, or a copy in a folder that git ignores
             top = self.root / self.package.partition(".")[0]
             paths = list(top.rglob("[!.]*"))  # not .env and the like

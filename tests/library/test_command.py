@@ -99,6 +99,23 @@ def test_the_command_again_does_what_is_left(zen_app: App) -> None:
     assert "has a sweep of other overrides" in changed.stderr
 
 
+def test_a_machine_with_few_programs(zen_app: App) -> None:
+    """Images for containers often have no `ps`."""
+    path = zen_app.folder.parent / "bin"
+    path.mkdir()
+    (path / "env").symlink_to(shutil.which("env") or "")
+    ended = zen_app("+setup=local", "seed=1", "steps=3", ONE_PROCESS, PATH=str(path), PAUSE_S="0.5")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_directory_that_is_chosen_by_force_is_the_one(zen_app: App) -> None:
+    """Hydra takes ++ wherever it takes an override."""
+    zen_app.command[-2] = f"++{zen_app.command[-2]}"
+    for _ in range(2):
+        ended = zen_app("+setup=local", "seed=1,2", ONE_PROCESS)
+    assert "0 to submit" in ended.stdout
+
+
 def test_a_run_that_is_requeued_then_stopped_ends_with_the_same_result(zen_app: App) -> None:
     """submitit's local executor warns and requeues like Slurm; Ctrl-C in a terminal stops it."""
     run = zen_app.sweep / "0"

@@ -1,13 +1,17 @@
 """What of a node a rank leaves to the runs that it works off."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from hpc_hydra import _records as records
 from hpc_hydra import _resources as resources
+from hpc_hydra import _signals as signals
 from hpc_hydra._job import worker
+from hpc_hydra._job.submission import Work
 from hpc_hydra._ranks import VISIBLE_GPUS
 
 
@@ -58,6 +62,18 @@ def test_share_of_a_node(
     assert taken == cpus
     assert os.environ["OMP_NUM_THREADS"] == str(max(8 // (ranks // nodes), 1))
     assert (os.environ["SLURM_PROCID"], os.environ["SLURM_NTASKS"]) == ("0", "1")
+
+
+def test_without_srun_one_rank_has_all(
+    taken: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for module, name in ((signals, "supervised"), (signals, "warning_s"), (records, "origin")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # so that it is put back
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    work = Work(str(tmp_path), True, False, 1, 60, 60, {}, None)
+    worker.take_place(work, job(0, 4))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+    assert taken == []
 
 
 def test_gpus_that_slurm_has_shared_out(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from hpc_hydra import pytorch
 
+from .using import ONE_PROCESS, App, record
+
 pytestmark = pytest.mark.skipif(
     not find_spec("torch"), reason="needs PyTorch: scripts/torch.sh says why it is not there"
 )
@@ -131,6 +133,19 @@ def test_a_save_in_the_background_that_fails_is_told_at_the_next(tmp_path: Path)
     pytorch.save(tmp_path / "gone", 1, lambda: {}, every_s=1)
     with pytest.raises(FileNotFoundError):
         pytorch.save(tmp_path, 2, lambda: {})
+
+
+@pytest.mark.parametrize(("seed", "different"), [("", 3), ("torch.manual_seed(7)", 1)])
+def test_runs_of_a_process_draw_numbers_of_their_own(
+    seed: str, different: int, yaml_app: App
+) -> None:
+    """They are forked from one; but a seed that the app sets at import is meant."""
+    (yaml_app.folder / "helper.py").write_text(
+        f"import torch\n\n{seed}\n\n\ndef scaled(scale):\n    return float(torch.rand(()))\n"
+    )
+    assert yaml_app("x=1,1,1", ONE_PROCESS).returncode == 0
+    results = {record(yaml_app.sweep / number)["result"] for number in "012"}
+    assert len(results) == different
 
 
 def test_a_process_that_is_forked_saves_too(tmp_path: Path) -> None:

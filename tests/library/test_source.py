@@ -95,6 +95,20 @@ def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
     assert (copied / "new.py").stat().st_mode & 0o700 == 0o700
 
 
+def test_a_copy_while_another_branch_is_merged(package: Path, tmp_path: Path) -> None:
+    """Of a file with a conflict git lists several versions."""
+    repository, page = tmp_path / "repository", package.parent / "README.md"
+    for branch, start in (("first", ()), ("theirs", ["first"]), ("ours", ["first"])):
+        git(repository, "checkout", "-b", branch, *start)
+        page.write_text(branch)
+        git(repository, "add", ".")
+        git(repository, "commit", f"--message={branch}")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repository, "merge", "theirs")
+    copied = source_of(package).copy(tmp_path / "copy")
+    assert "<<<<<<<" in (copied / "README.md").read_text()
+
+
 @pytest.mark.parametrize("there_is_git", [True, False])
 def test_code_finds_its_neighbours_in_the_copy(
     there_is_git: bool, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

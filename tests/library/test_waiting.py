@@ -24,6 +24,26 @@ def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) 
     assert watch.results and not watch.failures
 
 
+def test_a_job_whose_end_is_told_in_another_encoding(tmp_path: Path) -> None:
+    """That of a site's messages; a job script writes the last one of its log into a file."""
+    (tmp_path / "1_0_ended").write_bytes(b"python does not start: Datei nicht gefunden: f\xfcr\n")
+    watch = Watch([Run(0, [], "1_0", "1_0_0_log.out")], tmp_path)
+    watch.look()
+    assert watch.ended[0].startswith("python does not start: Datei nicht gefunden: f")
+
+
+def test_of_a_large_log_only_the_end_is_read(tmp_path: Path) -> None:
+    log = tmp_path / "1_0_0_log.out"
+    with log.open("wb") as file:
+        file.truncate(2**40)  # which takes no room on the disk
+        file.seek(0, 2)
+        file.write(b"\nCUDA out of memory\n")
+    watch = Watch([Run(0, [], "1_0", log.name)], tmp_path)
+    assert watch.explained(watch.open[0], "FAILED").endswith(
+        "its log ends with: CUDA out of memory"
+    )
+
+
 def test_a_look_that_took_long_is_not_waited_for_a_minute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
 
+import random
 import subprocess
 from pathlib import Path
 
@@ -110,6 +111,7 @@ ENDINGS = [
     ("return {1: multiprocessing.Lock()}", "COMPLETED", "{'1': '<Lock"),
     ("return 5 if os.fork() else 1 / 0", "COMPLETED", "5"),  # the child is no run
     ("shutil.rmtree(HydraConfig.get().runtime.output_dir); return 3", "COMPLETED", "3"),
+    ("os.kill(os.getpid(), signal.SIGRTMIN + 6)", "FAILED", "ended with signal 40"),
     ("sys.exit('no such data')", "FAILED", "SystemExit: no such data"),
     ("raise asyncio.CancelledError('by the server')", "FAILED", "CancelledError: by the server"),
     # As a run that is handed over does, for which nobody has asked.
@@ -123,11 +125,11 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
     tasks = "TASKS = []\n" + "".join(
         f"def task(): {does}\nTASKS.append(task)\n" for does, *_ in ENDINGS
     )
-    imports = "import asyncio, multiprocessing, os, shutil, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
+    imports = "import asyncio, multiprocessing, os, shutil, signal, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
     text = app.read_text().replace("    return result\n", "    return TASKS[config.x - 1]()\n")
     app.write_text(text.replace("import hydra\n", f"import hydra\n{imports}{tasks}"))
     ended = yaml_app(f"x=range(1,{len(ENDINGS) + 1})", ONE_PROCESS)
-    assert f"3 of {len(ENDINGS)} runs did not complete" in ended.stderr
+    assert f"4 of {len(ENDINGS)} runs did not complete" in ended.stderr
     for number, (does, state, says) in enumerate(ENDINGS):
         there = record(yaml_app.sweep / str(number))
         assert there["state"] == state, does
@@ -139,11 +141,73 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
         assert "supervisor.py" not in log
 
 
-def test_a_task_may_close_its_streams(yaml_app: App) -> None:
+@pytest.mark.parametrize(
+    "close", ["sys.stdout.close(); sys.stderr.close()", "os.closerange(3, 256)"]
+)
+def test_a_task_may_close_what_is_open(close: str, yaml_app: App) -> None:
     app = yaml_app.folder / "app.py"
-    close = "    import sys; sys.stdout.close(); sys.stderr.close()\n    return result\n"
-    app.write_text(app.read_text().replace("    return result\n", close))
+    closing = f"    import os, sys; {close}\n    return result\n"
+    app.write_text(app.read_text().replace("    return result\n", closing))
     assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [("x=1",), ("x=1,2", ONE_PROCESS, "hydra.launcher.process_per_run=false")],
+    ids=["alone", "several"],
+)
+def test_a_process_that_does_all_runs_has_imported_the_app(
+    overrides: tuple[str, ...], yaml_app: App
+) -> None:
+    """One that is forked later can use no GPU that was looked at then, and a seed that is set there is none there."""
+    (yaml_app.folder / "helper.py").write_text(
+        "import os, random\n\nIMPORTED = os.getpid()\nrandom.seed(0)\n\n\n"
+        "def scaled(scale):\n    assert os.getpid() == IMPORTED\n    return random.random()\n"
+    )
+    assert yaml_app(*overrides).returncode == 0
+    assert record(yaml_app.sweep / "0")["result"] == random.Random(0).random()
+
+
+def test_what_runs_of_a_process_use_is_their_own(yaml_app: App) -> None:
+    (yaml_app.folder / "helper.py").write_text(
+        "import time\n\n\ndef scaled(scale):\n    end_s = time.process_time() + 2 * (scale == 100)\n"
+        "    while time.process_time() < end_s:\n        pass\n    return 1\n"
+    )
+    sweep = ("model=large,small", ONE_PROCESS, "hydra.launcher.process_per_run=false")
+    assert yaml_app(*sweep).returncode == 0
+    used = [record(yaml_app.sweep / run)["attempts"][0]["cpu_s"] for run in "01"]
+    assert used[0] >= 2 > used[1]
+
+
+def test_a_handler_of_the_app_is_that_of_each_run(yaml_app: App) -> None:
+    (yaml_app.folder / "helper.py").write_text(
+        "import os, signal\n\nheard = []\nsignal.signal(signal.SIGALRM, lambda *_: heard.append(1))\n\n\n"
+        "def scaled(scale):\n    os.kill(os.getpid(), signal.SIGALRM)\n    return len(heard)\n"
+    )
+    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+
+
+@pytest.mark.parametrize("values", ["1", "1,2"])
+def test_an_app_that_ends_at_its_import_says_why(values: str, yaml_app: App) -> None:
+    with (yaml_app.folder / "helper.py").open("a") as file:
+        file.write(
+            "\n\nimport os, sys\nif 'SUBMITIT_EXECUTOR' in os.environ: sys.exit('no data')\n"
+        )
+    ended = yaml_app(f"x={values}", ONE_PROCESS)
+    assert ended.returncode == 1 and "failed: SystemExit: no data" in ended.stdout
+
+
+def test_callbacks_are_told_of_the_task(yaml_app: App) -> None:
+    """Some record where it comes from."""
+    with (yaml_app.folder / "helper.py").open("a") as file:
+        file.write(
+            "\n\nfrom hydra.experimental.callback import Callback\n\n\nclass Teller(Callback):\n"
+            "    def on_job_start(self, config, *, task_function, **more):\n"
+            "        print('the task is', task_function.__qualname__)\n"
+        )
+    assert yaml_app("x=1", "+hydra.callbacks.tell._target_=helper.Teller").returncode == 0
+    log = yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]
+    assert "the task is main\n" in log.read_text()
 
 
 def test_batches_after_one_that_failed_are_counted(yaml_app: App) -> None:

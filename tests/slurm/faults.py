@@ -126,7 +126,7 @@ class Sweep:
 
     def log(self, number: int) -> str:
         log = record(self.directory / "sweep.json")["runs"][number]["log"]
-        return Path(self.directory, log).read_text()
+        return Path(self.directory, log).read_text(errors="replace")
 
     def steps(self, number: int, rank: int = 0, word: str = "begin") -> list[int]:
         """Steps that a rank of run ``number`` has begun, or ended, in that order."""

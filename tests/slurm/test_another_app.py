@@ -129,7 +129,7 @@ def test_packed_and_not_waited_for(app: Project) -> None:
 
 
 def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
-    """Also where the setup commands have a trap of their own for the end of the job."""
+    """Also where the setup commands have a trap of their own for the end of the job, and are strict."""
     folder = app.path / "sweep"
     command = [
         f"{app.path}/.venv/bin/python",
@@ -138,7 +138,7 @@ def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
         "hydra.sweep.dir=sweep",
         "steps=12",
         "pace=0.5",
-        "hydra.launcher.setup=[\"trap 'echo mine >> trapped' EXIT\"]",
+        "hydra.launcher.setup=[set -euo pipefail, \"IFS=$'\\n\\t'\", \"trap 'echo mine >> trapped' EXIT\"]",
     ]
     process = subprocess.Popen(
         command, cwd=app.path, env=app.environment(), text=True,

@@ -141,6 +141,7 @@ def test_could_a_job_run(app: Project) -> None:
     for override, complaint in (
         ("hydra.launcher.partition=nope", "the partitions that are up: cpu, gpu, preempt"),
         ("hydra.launcher.python=/nowhere/python", "/nowhere/python does not exist"),
+        ('hydra.launcher.python="/home/o\'brien/python"', "No closing quotation in /home/o'brien/"),
     ):
         ill = hpc(app, "doctor", "app.py", override)
         assert ill.returncode == 1 and complaint in ill.stdout

@@ -143,6 +143,9 @@ def test_a_job_that_cannot_begin(traced: Traced, on_slurm: Project, tmp_path: Pa
     squeue.chmod(0o755)
     path = {"PATH": f"{squeue.parent}{os.pathsep}{os.environ['PATH']}"}
     setup = "hydra.launcher.setup"
+    german = tmp_path / "german"  # in another encoding than UTF-8
+    german.write_bytes(b"#!/bin/sh\necho 'f\xfcr immer fort'\nexit 1\n")
+    german.chmod(0o755)
     cases = {
         "a setup command failed with exit code 1: source '/nowhere/bin/activate'": (
             f"{setup}=[\"source '/nowhere/bin/activate'\"]"
@@ -152,6 +155,7 @@ def test_a_job_that_cannot_begin(traced: Traced, on_slurm: Project, tmp_path: Pa
         ),
         "the setup commands ended the job": f"{setup}=['exit 3']",
         f"{empty}/bin/python does not start, or lacks": f"hydra.launcher.python={empty}/bin/python",
+        f"{german} does not start, or lacks what the runs need: f": f"hydra.launcher.python={german}",
         f"the working directory is gone: {gone}": f"{setup}=['rmdir {gone}']",
     }
     sweeps = [
@@ -170,5 +174,5 @@ def test_a_job_that_cannot_begin(traced: Traced, on_slurm: Project, tmp_path: Pa
         sweep.variables.pop("PATH")
         done = sweep.repeat()
         assert done.returncode == 0, done.stdout + done.stderr
-        sweep.tell("a job cannot begin, for five reasons; then repeated", 1)
+        sweep.tell("a job cannot begin, for six reasons; then repeated", 1)
     assert not calls.exists()

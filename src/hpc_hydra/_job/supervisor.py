@@ -2,8 +2,8 @@
 
     python -m hpc_hydra._job.supervisor SUBMISSION FIRST_JOB
 
-This process has loaded what they need, and is forked for each: what kills a run, or what it leaves behind in
-memory, is nothing to the others. What Slurm signals is passed on. If runs have stopped for that, the job script learns it from a file, and has the
+This process is forked for each, and has loaded what several of them need: what kills a run, or what it leaves
+behind in memory, is nothing to the others. What Slurm signals is passed on. If runs have stopped for that, the job script learns it from a file, and has the
 job requeued when all ranks have ended.
 """
 
@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
@@ -39,7 +39,7 @@ from .. import checkpoints
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_name
 from .watch import Watch
-from .worker import Todo, fail, flush, forget_chance, prepare, say
+from .worker import Load, Todo, fail, flush, forget_chance, load, say, take_place
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
@@ -78,6 +78,10 @@ class Supervisor:
         # Of runs that are dealt the ranks take one after another; otherwise each has its share.
         self.todo = [] if dealt else [*self.share]
         self.deck = iter(self.todo_of_job if dealt else [])
+        # A process that is forked cannot use a GPU that has been used before, be it to see what is there.
+        self._ahead = self.work.process_per_run and len(runs) > 1
+        self._loaded: Load | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
         self.began = time.monotonic()
         self.child = 0
         self.doing: list[Todo] = []  # by the child
@@ -139,21 +143,22 @@ class Supervisor:
         exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo_of_job))
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
-        try:
-            begin, do = prepare(self.work, self.payload, self.job)
-        except Exception:
-            for todo in self.share:
-                if not todo.is_over():
-                    fail(todo)
-            return 1
+        take_place(self.work, self.job)
+        if self._ahead:
+            # PyTorch's question whether there is a GPU, which many ask at import, then uses none.
+            os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+            self._loaded = self._load()
+            if not self._loaded:
+                return 1
         # What was loaded may have handlers of its own, which its runs are to have.
-        handlers = {number: signal.signal(number, self._on_signal) for number in signals.SIGNALS}
+        self._handlers = {each: signal.signal(each, self._on_signal) for each in signals.SIGNALS}
         together = self.ranks > 1 and not self.work.shared
         while todos := self._next():
             began, kills = time.monotonic(), resources.oom_kills()
-            if self.work.process_per_run:
+            if self._loaded:
+                begin, _ = self._loaded
                 begin(todos[0])
-            code, usage = self._run(do, todos, handlers)
+            code, usage = self._run(todos)
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
@@ -168,7 +173,9 @@ class Supervisor:
                 return STOPPED
             exit_code = exit_code or code
             if unfinished := [todo for todo in todos if not todo.is_over()]:
-                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+                if -code in set(signal.Signals):  # real-time signals have no names
+                    how = signal.Signals(-code).name
                 why = f"{KILLED} with {how}"
                 if no_memory:
                     why = resources.out_of_memory(usage)
@@ -177,9 +184,16 @@ class Supervisor:
                 exit_code = 1
         return exit_code
 
-    def _run(
-        self, do: Callable[[Todo], int], todos: list[Todo], handlers: Mapping[signal.Signals, Any]
-    ) -> tuple[int, resource.struct_rusage]:
+    def _load(self) -> Load | None:
+        try:
+            return load(self.work, self.payload)
+        except (Exception, SystemExit):
+            for todo in self.share:
+                if not todo.is_over():
+                    fail(todo)
+        return None
+
+    def _run(self, todos: list[Todo]) -> tuple[int, resource.struct_rusage]:
         """The exit code of a process that does ``todos``, negative if it died of a signal, and what it used."""
         for todo in todos:
             say(f"hpc-hydra: run {todo.number} begins on {socket.gethostname()}, {records.now()}")
@@ -187,16 +201,17 @@ class Supervisor:
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
             signals.handed_over[0] = 0
+            alarm = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
-                self._be_child(do, todos, handlers, learned)
+                self._be_child(todos, learned)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.signal(signal.SIGALRM, alarm)
             attempt.hold()
             learned.seek(0)
             self._learn(learned.read().decode().split())
@@ -204,23 +219,15 @@ class Supervisor:
             watch.record(todos[0].directory, todos[0].job_id)
         return os.waitstatus_to_exitcode(status), usage
 
-    def _be_child(
-        self, do: Callable[[Todo], int], todos: list[Todo],
-        handlers: Mapping[signal.Signals, Any], learned: IO[bytes],
-    ) -> None:  # fmt: skip
+    def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
-        for number, handler in handlers.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
-        forget_chance()
         # Once it is learned, this would only copy the memory of what stands there.
-        known, code = set() if self._learned else set(sys.modules), 0
+        known = set(sys.modules) if self._ahead and not self._learned else set()
         try:
-            for todo in todos:
-                if (this := do(todo)) == STOPPED:
-                    code = STOPPED
-                    break
-                code = code or this
+            code = self._do(todos)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         if code != STOPPED:  # else no thread that the task left behind may hold up the requeueing
@@ -234,9 +241,22 @@ class Supervisor:
         flush()
         os._exit(code)  # to take the interpreter down takes as long as a short run
 
+    def _do(self, todos: list[Todo]) -> int:
+        if self._loaded:
+            forget_chance()
+        loaded = self._loaded or self._load()
+        if not loaded:
+            return 1
+        code, (_, do) = 0, loaded
+        for todo in todos:
+            if (this := do(todo)) == STOPPED:
+                return STOPPED
+            code = code or this
+        return code
+
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
-        if not self._learned and len(self.todo_of_job) > 1:
+        if self._ahead and not self._learned:
             for name in modules:
                 with suppress(Exception):
                     import_module(name)
@@ -317,8 +337,7 @@ class Supervisor:
 
 def _end_with_parent() -> None:
     """Nobody would know of a process that outlives the one which has started it."""
-    with suppress(AttributeError):  # Linux only
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -99,8 +100,8 @@ class Todo:
         try:
             if state != "STOPPED":
                 write_result(self.folder, self.number, self.rank, error=error)
-            if state != "STOPPED" and error != records.CANCELLED:
-                self.blame(error)
+                if error != records.CANCELLED:
+                    self.blame(error)
             if self.rank == 0:
                 records.record_end(self.directory, self.overrides, self.job_id, error, state, used)
         except Exception as failure:  # a full disk; an environment that is being changed
@@ -113,24 +114,29 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def prepare(
-    work: Work, payload: bytes, job: JobEnvironment
-) -> tuple[Callable[[Todo], None], Callable[[Todo], int]]:
+def take_place(work: Work, job: JobEnvironment) -> None:
+    """Let this process, and those that it forks, have what is their rank's."""
+    signals.supervised = True
+    signals.warning_s = work.signal_delay_s
+    if work.shared and work.use_srun:  # without srun there is one rank, whatever the job asked for
+        _take_share(job)
+    else:
+        _use_cpus_of(-(-job.num_tasks // job.num_nodes))
+    records.origin = work.origin
+
+
+Load = tuple[Callable[[Todo], None], Callable[[Todo], int]]
+
+
+def load(work: Work, payload: bytes) -> Load:
     """Load what the runs need; return a function that begins one, for a process that is forked then, and the
     function that does one, whose exit code is 0, 1 if it failed, or STOPPED if it is to be done later.
 
     Args:
         payload: Hydra's context, the task function, the config of the sweep and Hydra's state.
     """
-    signals.supervised = True
-    signals.warning_s = work.signal_delay_s
-    if work.shared:
-        _take_share(job)
-    else:
-        _use_cpus_of(-(-job.num_tasks // job.num_nodes))
     share_config_store()
     share_parsed()
-    records.origin = work.origin
     if work.source:
         # `python -m` looks first into the folder where the command was typed.
         sys.path.insert(0, work.source[1])
@@ -146,6 +152,7 @@ def prepare(
     records.library_version()
     gc.freeze()  # what is loaded now stays: looking for garbage in it takes a third of Hydra's time
 
+    @wraps(task_function)  # which callbacks are told of
     def stoppable(config: Any) -> Any:
         """An app with handlers of its own replaces these for its run."""
         grace_s, process = signals.usual_grace_s(work.signal_delay_s), os.getpid()
@@ -240,6 +247,9 @@ def forget_chance() -> None:
     """Runs that are forked from one process would draw the same random numbers, if they set no seed."""
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed()
+    torch = sys.modules.get("torch")
+    if torch and torch.initial_seed() >= 2**32:  # no seed of the app's own
+        torch.seed()
 
 
 def _take_share(job: JobEnvironment) -> None:
@@ -303,6 +313,7 @@ def printing_to(path: Path) -> Iterator[None]:
         yield
     finally:
         flush()
-        for number, descriptor in enumerate(before, 1):
-            os.dup2(descriptor, number)
-            os.close(descriptor)
+        with suppress(OSError):  # the block has closed what it did not know
+            for number, descriptor in enumerate(before, 1):
+                os.dup2(descriptor, number)
+                os.close(descriptor)

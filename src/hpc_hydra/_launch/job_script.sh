@@ -46,7 +46,7 @@ at_end() {
     140) stopped=yes warned=yes ;;       # and of USR2
     esac
     if test -e "$hpc_job"_starting && test "$1" != 0 && test -z "$stopped"; then
-        why=$(cat "$hpc_job"_0_log.* | grep -v '^srun: error: .*Exited with' | tail -n 1)
+        why=$(sed '/^srun: error: .*Exited with/d' "$hpc_job"_0_log.* | tail -n 1)
         refuse "$hpc_python does not start, or lacks what the runs need: $why. On a login node: $hpc_remedy"
     fi
     rm -f "$hpc_job"_starting "$hpc_job"_run_*_taken
@@ -77,7 +77,7 @@ at_end() {
 # What Slurm means to do with the job: RUNNING, since the signal was somebody else's or a warning; REQUEUED;
 # else how it will have ended. While it ends, the state of any of them is COMPLETING.
 ask_fate() {
-    read -r fate restarts preempted reason <<END
+    IFS=' ' read -r fate restarts preempted reason <<END
 $(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,PreemptTime:40,Reason:40)
 END
     case $fate in "" | RUNNING) return ;; esac

@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -79,11 +78,13 @@ class LocalLauncher(Launcher):
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
                 'them is left there, remove "host" from sweep.json'
             )
-        ps = ["ps", "-ww", "-A", "-o", "pid=,args="]
-        shown = subprocess.run(ps, capture_output=True, text=True)
-        lines = (line.split(maxsplit=1) for line in shown.stdout.splitlines())
-        controller = f"submitit.local._local {self.folder}"
-        return {pid for pid, command in lines if command.endswith(controller)}
+        controller = b"\0submitit.local._local\0%b\0" % os.fsencode(self.folder)
+        alive = set()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has just ended
+                if path.read_bytes().endswith(controller):
+                    alive.add(path.parent.name)
+        return alive
 
     def _end_of(self, job_id: str) -> str | None:
         if time.monotonic() > self._asked + 1:

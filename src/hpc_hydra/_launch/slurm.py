@@ -58,8 +58,14 @@ class SlurmLauncher(Launcher):
                 "choose +setup=local"
             )
         self._make_executor()
-        if self.params["python"]:
-            python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(self.params["python"])[0]))
+        if command := self.params["python"]:
+            try:
+                python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(command)[0]))
+            except ValueError as error:
+                raise LauncherError(
+                    f"hydra.launcher.python: {error} in {command}, which is a command of the shell: put "
+                    "a backslash before each odd character"
+                ) from error
             if python.is_absolute() and not python.exists():
                 raise LauncherError(
                     f"{python} does not exist: make the virtual environment that the jobs are to run "

@@ -9,12 +9,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from .. import _squeue as squeue
 from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
-from .._records import last_line
+from .._records import last_line, said_at_end
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ LONGEST_S = 10
 LINE_EVERY_S = 10
 QUEUE_EVERY_S = 30
 BAR = 30  # characters at most
+TAIL = 2**16  # bytes of a log, which may be larger than the memory
 
 
 class Watch:
@@ -74,7 +76,7 @@ class Watch:
                 self.ended[number] = (
                     Result(run.overrides, failed).error
                     if self._blame(run, failed)
-                    else (self.folder / f"{run.job_id}_ended").read_text().strip()
+                    else said_at_end(self.folder / f"{run.job_id}_ended")
                 )
             elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
                 self.running.discard(number)
@@ -104,7 +106,10 @@ class Watch:
         path = self.folder / (run.log or "").rpartition("/")[2]
         if end == squeue.GONE and not path.exists():
             return squeue.NEVER_BEGUN
-        text = path.read_text(errors="replace").strip() if path.is_file() else ""
+        text = ""
+        with suppress(OSError), path.open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
+            text = file.read().decode(errors="replace").strip()
         return f"{end}; its log ends with: {last_line(text)}" if text else end
 
 
