@@ -26,7 +26,8 @@ Value = int | float | bool | str | None
 Row = dict[str, Value]
 
 NO_METRICS = "these runs have no metrics: log_metrics(...) in the task writes them"
-CONSTANTS = {"true": True, "false": False, "null": None}
+# One NaN for all, which is then found among others.
+CONSTANTS: dict[str, Value] = {"true": True, "false": False, "null": None, "nan": math.nan}
 OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", "step", *used({})}
 # Of a metric so called the lowest value is the best.
 LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip

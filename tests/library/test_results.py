@@ -107,6 +107,12 @@ def test_mean_and_spread_over_seeds(table: Table) -> None:
     assert column(means, "result.std") == [pytest.approx(0.04 / math.sqrt(2)), None]
 
 
+def test_a_mean_is_taken_of_runs_whose_parameter_is_nan(tmp_path: Path) -> None:
+    overrides = [f"clip={clip} seed={seed}" for clip in ("nan", "1") for seed in (1, 2)]
+    table = table_of(runs_of(made(tmp_path / "sweep", overrides, [1, 2, 3, 4])))
+    assert column(table.over(["seed"]), "runs") == [2, 2]
+
+
 @pytest.mark.parametrize("values", [[1e160, 3e160], [10**299, 3 * 10**299], [1e308] * 3])
 def test_mean_and_spread_of_what_no_float_has_room_for_squared(values: list[float]) -> None:
     expected = (2 * values[0], 2**0.5 * values[0]) if len(values) == 2 else (math.inf, math.inf)

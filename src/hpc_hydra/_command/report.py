@@ -25,11 +25,10 @@ def report(
 ) -> None:
     """One HTML file about sweeps: runs, curves, failures, resources; it opens anywhere, without a network."""
     runs = runs_named(sweeps)
-    from .._files import write_atomically
     from .._report import report as page
 
     try:
-        write_atomically(output, page(runs, diff).encode(errors="backslashreplace"))
+        output.write_text(page(runs, diff), encoding="utf-8", errors="backslashreplace")
     except ImportError as error:
         fail(str(error), 1)
     except OSError as error:

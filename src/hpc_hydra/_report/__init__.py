@@ -170,14 +170,16 @@ def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     parts = []
     for end, (run, *others) in list(alike.items())[:LOGS]:
         log = run.sweep / (run.record.get("log") or "none")
-        text = _end(log, LOG_BYTES) or (run.record.get("error") or "").strip()
+        text, what = _end(log, LOG_BYTES), f"The end of {log}"
+        if not text:
+            text, what = (run.record.get("error") or "").strip(), "Without a log"
         overrides = records.shown(run.record.get("overrides", []))
         where = f"{names[str(run.sweep)]}, " if names else ""
         more = f" and {len(others)} more" if others else ""
         title = f"{where}run {run.number}{more} {end}"
         parts.append(
             f"<details><summary>{escape(title)}<br><small>{escape(overrides)}</small></summary>"
-            f"<p>The end of {escape(str(log))}</p><pre>{escape(text)}</pre></details>"
+            f"<p>{escape(what)}</p><pre>{escape(text)}</pre></details>"
         )
     if len(alike) > LOGS:
         parts.append(f"<p>and {len(alike) - LOGS} other kinds of failures</p>")
@@ -244,8 +246,11 @@ def _data(
         labels.append(f"<b>{_text(where)}run {_text(row['run'])}</b>{what}")
     curves = []
     for curve in series:
-        every = -(-len(curve) // at_most) or 1
-        kept = list(curve)[::-every][::-1]  # the last one in any case
+        # Of each metric, since one may be there at every step and another at every tenth.
+        thinned = (
+            _thinned([step for step in curve if name in curve[step]], at_most) for name in names
+        )
+        kept = sorted({step for steps in thinned for step in steps})
         columns = [[_finite(curve[step].get(name)) for step in kept] for name in names]
         curves.append({"steps": kept, "values": columns})
     axes = [*table.parameters, *table.results]
@@ -260,6 +265,11 @@ def _data(
         "axes": [axis for axis in drawn.values() if axis],
         "color": len([name for name in table.parameters if drawn[name]]),
     }
+
+
+def _thinned(steps: Sequence[int], at_most: int) -> Sequence[int]:
+    """Some of them, the last one in any case."""
+    return steps[:: -max(-(-len(steps) // at_most), 1)]
 
 
 def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
@@ -279,11 +289,15 @@ def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
 
 def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | None:
     """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
-    without a parameter is at "none", one without a result has no line."""
+    without a parameter is at "none", one without a result has no line; infinity is placed like a text."""
     values = [row.get(name) for row in rows]
     if len({shown(value) for value in values}) < 2:
         return None
-    if not all(is_number(value) or (value is None and not parameter) for value in values):
+    if parameter:
+        numeric = all(_finite(value) is not None for value in values)
+    else:
+        numeric = all(is_number(value) or value is None for value in values)
+    if not numeric:
         known = [value for value in values if value is not None or parameter]
         ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
         if len(ordered) > MANY:
