@@ -56,6 +56,17 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert hpc("clean", "--older-than=0", PATH="/nowhere").stdout == "Nothing to clean.\n"
 
 
+def test_a_folder_that_was_there_before_is_no_copy_of_the_source(zen_app: App) -> None:
+    """Though it is called as one would be."""
+    (own := zen_app.sweep / "source").mkdir(parents=True)
+    (own / "main.c").touch()
+    assert zen_app("lr=0.1", *OPTIONS).returncode == 0
+    assert (zen_app.sweep / "source_2").exists()
+    words = ("clean", zen_app.sweep, "--only", "sources", "--older-than", "0", "--yes")
+    assert f"1 in {zen_app.sweep}\n" in hpc(*words).stdout
+    assert names(own) == {"main.c"} and not (zen_app.sweep / "source_2").exists()
+
+
 @pytest.mark.parametrize("kept", ["earlier/0", "rerun/0_2", "0"])
 def test_a_sweep_in_which_something_once_completed_has_not_failed(
     kept: str, tmp_path: Path

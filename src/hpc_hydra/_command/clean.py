@@ -75,7 +75,7 @@ def clean(
     for sweep in dict.fromkeys(_meant(sweeps or [])):
         try:
             runs = records.states(sweep, jobs)
-        except records.DamagedRecord as error:
+        except (records.DamagedRecord, OSError) as error:
             print(error, file=sys.stderr)
             continue
         if foreign_owner(sweep.stat()) or not _over(runs) or _ended(sweep, runs) > before:
@@ -108,7 +108,7 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
         return records.known_sweeps()
     found: list[Path] = []
     for name in names:
-        folder = Path(name).expanduser().absolute()
+        folder = Path(name).absolute()
         found += (folder.is_dir() and below(folder)) or [named(name)]
     return [sweep for sweep in found if (sweep / records.SWEEP).exists()]
 
@@ -128,11 +128,13 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
     """What of a sweep may go."""
     folders = [sweep / str(run["number"]) for run in runs]
     completed = [run["state"] == "COMPLETED" for run in runs]
-    sources = [path for path in sweep.iterdir() if records.SOURCE.fullmatch(path.name)]
     if kind is What.checkpoints:
         done = [folder for folder, is_done in zip(folders, completed, strict=True) if is_done]
         files = (path for folder in done for path in folder.glob("checkpoint_*"))
         return [path for path in files if NAME.fullmatch(path.name)]
+    # By the records: a folder of this name may have been there before.
+    copies = {each.get("source") for each in records.read(sweep / records.SWEEP)["submissions"]}
+    sources = [path for path in sweep.iterdir() if path.name in copies]
     if kind is What.sources:
         return sources if all(completed) else []
     if any(completed) or _ever_completed(sweep):
