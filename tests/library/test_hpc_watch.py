@@ -171,6 +171,21 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     assert "completed with result" in alone[1]
     missing = hpc("logs", app.sweep, "3")
     assert missing.returncode == 2 and "has no run 3, but 0 to 2" in missing.stderr
+    assert "has no log of rank 7 yet" in hpc("logs", app.sweep, "2", "--rank", "7").stderr
+
+
+def test_a_log_may_be_larger_than_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep = made(tmp_path / "sweep", ["lr=1"], [0.5])
+    with (sweep / "jobs" / "7_0.out").open("wb") as log:
+        for mib in range(2000):
+            log.write(b"a line\n")
+            log.seek(mib << 20)
+    limited = f"ulimit -v 1000000; {sys.executable} -m hpc_hydra logs {sweep} 0 | head -1"
+    ended = subprocess.run(limited, shell=True, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("job| a line\n", "")
 
 
 def test_what_went_to_stderr_is_in_a_file_of_its_own(
@@ -270,6 +285,24 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for text in ("[{", "null", "[5]", '[{"number": 1}]'):
         (bad / "submitted.jsonl").write_text(f"{text}\n")
         assert f"{bad}/submitted.jsonl is damaged" in hpc("ls").stderr
+
+
+def test_sweeps_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is no longer the user's, a file system that is away: others are listed all the same."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweeps = [made(tmp_path / name, ["lr=1"], [0.5]) for name in ("good", "closed")]
+    records._remember(tmp_path / ("x" * 300))  # the system refuses to look for it
+    (sweeps[1] / records.SWEEP).unlink()
+    (sweeps[1] / records.SWEEP).mkdir()
+    for words in (["ls"], ["clean"]):
+        shown = hpc(*words)
+        assert shown.returncode == 0 and "closed/sweep.json" in shown.stderr
+    assert str(sweeps[0]) in hpc("ls").stdout
+
+
+def test_nobody_is_called_so() -> None:
+    """The shell leaves a name with a tilde to the command then."""
+    assert "~nobody_at_all: no sweep has" in hpc("status", "~nobody_at_all").stderr
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:

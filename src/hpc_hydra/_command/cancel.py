@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -79,7 +80,7 @@ def cancel(
         time.sleep(1)
     if later:
         print(f"{listed(later)} will end when the job is resumed")
-    print(f"cancelled: {what}. To go on: hpc retry {directory}")
+    print(f"cancelled: {what}. To go on: hpc retry {shlex.quote(str(directory))}")
 
 
 def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
