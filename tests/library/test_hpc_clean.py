@@ -23,7 +23,10 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     failed, waiting = zen_app.folder / "failed", zen_app.folder / "waiting"
     assert zen_app("lr=0.1,-1", *OPTIONS).returncode == 1
     assert zen_app("lr=-1", f"hydra.sweep.dir={failed}", *OPTIONS).returncode == 1
-    (failed / "notes.txt").write_text("mine")
+    mine = {failed / name for name in ("notes.txt", "jobs/fit.sh", "earlier/old/a", "rerun/b")}
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
     data = tmp_path / "data"
     data.mkdir()
     (data / "large").write_bytes(b"0" * 10**6)
@@ -47,7 +50,8 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [(each["what"], each["directory"]) for each in told] == [("failed", str(failed))]
     done = hpc("clean", zen_app.folder, "--older-than", "0", "--yes", PATH="/nowhere")
     assert done.returncode == 0, done.stderr
-    assert names(failed) == {"notes.txt"} and (data / "large").exists()
+    assert {path for path in failed.rglob("*") if path.is_file()} == mine
+    assert (data / "large").exists()
     assert before - names(zen_app.sweep / "0") == {
         name for name in before if name.startswith("checkpoint_")
     }  # fmt: skip

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
@@ -22,8 +24,14 @@ from . import completion
 from .ls import below
 from .sweeps import JSON, YES, agreed, as_json, named
 
-# What the library and Hydra put into a sweep's directory, beside the runs.
-OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
+# What the library and Hydra put into a sweep's directory, beside the runs, and into folders there: the directory
+# may have been somebody's own before.
+OWN = ("multirun.yaml", records.SUBMITTED, records.SWEEP)
+INSIDE = {
+    "jobs": re.compile(r"lock|\.?(submission|run)_.*|\d+_.*"),
+    "earlier": re.compile(r"\d+(_\d+)?"),
+    "rerun": re.compile(r"\d+(_\d+)?"),
+}
 
 
 class What(str, Enum):
@@ -97,8 +105,9 @@ def clean(
     for rows in found.values():
         for sweep, paths, _ in rows:
             _delete(paths)
-            if not any(sweep.iterdir()):
-                sweep.rmdir()
+            for folder in (*(sweep / name for name in INSIDE), sweep):
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
     if not json:
         print(f"deleted: {_human(total)}")
 
@@ -139,7 +148,11 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
         return sources if all(completed) else []
     if any(completed) or _ever_completed(sweep):
         return []
-    there = [*folders, *sources, *(sweep / name for name in OWN)]
+    inside = [
+        path for name, pattern in INSIDE.items() for path in (sweep / name).glob("*")
+        if pattern.fullmatch(path.name)
+    ]  # fmt: skip
+    there = [*folders, *sources, *inside, *(sweep / name for name in OWN)]
     return [path for path in there if path.exists()]
 
 
