@@ -151,6 +151,21 @@ def test_what_is_logged_at_some_steps_only_is_drawn(
     assert dimension["ticktext"] == ["1", "inf"] and dimension["values"] == [1, 0]
 
 
+def test_many_values_are_told_apart_by_the_colors_that_there_are(
+    page: Page, hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """A curve of its own for each of thousands would take a browser minutes."""
+    steps = {run: [{"loss": 1.0}, {"loss": 0.5}] for run in range(40)}
+    sweep = made(tmp_path / "sweep", [f"seed={run}" for run in range(40)], [0.5] * 40, steps)
+    output = tmp_path / "report.html"
+    hpc("report", sweep, "-o", output)
+    page.goto(output.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    assert points(page) == 80
+    names = page.evaluate("document.querySelector('#curves').data.map(each => each.name)")
+    assert len(names) == 10 and names[0].startswith("0 to ") and names[9].endswith(" to 39")
+
+
 def points(page: Page) -> Any:
     """How many the learning curves show."""
     page.wait_for_function("document.querySelector('#curves').data !== undefined")

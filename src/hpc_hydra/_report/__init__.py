@@ -43,6 +43,7 @@ IN_ORDER = (
 POINTS = 300_000  # of all learning curves of a metric
 MOST_POINTS = 500  # of one
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
+LEGEND = 30  # values that are told apart there
 MANY, TICK = 50, 24  # ticks of text, and characters of one
 LOGS = 50  # of which the end is shown
 LOG_BYTES = 6000
@@ -273,18 +274,26 @@ def _thinned(steps: Sequence[int], at_most: int) -> Sequence[int]:
 
 
 def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """By the values of a parameter: their names and colors, and to which each run belongs."""
+    """By the values of a parameter: their names and colors, and to which each run belongs. Of many, which would take
+    a browser minutes, those of one color are one."""
     values = sorted({row.get(name) for row in rows}, key=order)
     numeric = all(map(is_number, values)) and len(values) > 2
     palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
     last = max(len(values) - 1, 1) if palette is IN_ORDER else len(palette) - 1
-    places = [round(place * (len(palette) - 1) / last) for place in range(len(values))]
+    colors = [palette[round(place * (len(palette) - 1) / last)] for place in range(len(values))]
+    texts = [_text(value) or "none" for value in values]
+    group_of = {value: place for place, value in enumerate(values)}
+    if len(values) > LEGEND:
+        group_of = {value: palette.index(colors[place]) for value, place in group_of.items()}
+        ends = [
+            [text for text, own in zip(texts, colors, strict=True) if own == color]
+            for color in palette
+        ]
+        texts, colors = [f"{each[0]} to {each[-1]}" for each in ends], [*palette]
     return {
-        "name": _text(name),
-        "values": [_text(value) or "none" for value in values],
-        "colors": [palette[place] for place in places],
-        "of": [values.index(row.get(name)) for row in rows],
-    }
+        "name": _text(name), "values": texts, "colors": colors,
+        "of": [group_of[row.get(name)] for row in rows],
+    }  # fmt: skip
 
 
 def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ function drawCurves() {
     if (points < 3 * rows.length) trace.mode = "lines+markers";
   }
   Plotly.react("curves", traces, {
-    ...layout, showlegend: Boolean(group) && traces.length <= 30,
+    ...layout, showlegend: Boolean(group),
     legend: { title: { text: group?.name } }, xaxis: { title: { text: "step" } },
     yaxis: { title: { text: data.metrics[metric] }, type: $("#log").checked ? "log" : "linear" },
   }, config);
