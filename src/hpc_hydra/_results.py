@@ -209,7 +209,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         row |= {"run": run.number, **{name: own.get(name) for name in varying}}
         row |= {"state": run.record["state"], **run.result}
         if metrics:
-            row |= last_and_best(read_metrics(run.directory), metrics)
+            row |= last_and_best(read_metrics(run.directory), metrics, names)
         row |= {"duration_s": run.duration_s, "restarts": run.record.get("restarts")}
         if resources:
             row |= used(run.record)
@@ -324,7 +324,8 @@ def parameters_of(overrides: Iterable[str]) -> Row:
             found[name] = True  # it is deleted
             continue
         name = name.lstrip("+")
-        found[f"parameter.{name}" if name in OWN else name] = value_of(value)
+        taken = name in OWN or name.startswith("result.")
+        found[f"parameter.{name}" if taken else name] = value_of(value)
     return found
 
 
@@ -394,8 +395,10 @@ def lower_is_better(name: str) -> bool:
     return any(word in LOWER or word.endswith(("loss", "error")) for word in words)
 
 
-def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str]) -> Row:
-    """Of each metric that matches one of ``patterns``."""
+def last_and_best(
+    by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str], taken: Sequence[str]
+) -> Row:
+    """Of each metric that matches one of ``patterns``, in columns whose names are not ``taken``."""
     series: dict[str, list[float]] = {}
     for values in by_step.values():
         for name, value in values.items():
@@ -406,7 +409,7 @@ def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence
             best, how = (min, "min") if lower_is_better(name) else (max, "max")
             known = [each for each in numbers if not math.isnan(each)]
             found |= {f"{name}.last": numbers[-1], f"{name}.{how}": best(known, default=math.nan)}
-    return found
+    return {f"metric.{name}" if name in taken else name: value for name, value in found.items()}
 
 
 def is_meant(metric: str, patterns: Sequence[str]) -> bool:

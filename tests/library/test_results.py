@@ -129,7 +129,7 @@ def test_results_of_several_numbers_and_metrics_are_columns(tmp_path: Path) -> N
     assert (first["acc.last"], first["acc.max"]) == (0.4, 0.5)
     (only,) = table_of(runs_of(sweep), ["a*"]).where("mb=3").rows
     assert "loss.last" not in only and only["acc.max"] == 0.5
-    assert last_and_best({1: {"x": math.nan}}, ["x"]).keys() == {"x.last", "x.max"}
+    assert last_and_best({1: {"x": math.nan}}, ["x"], []).keys() == {"x.last", "x.max"}
 
 
 def test_a_data_frame_of_two_sweeps(zen_app: App, tmp_path: Path) -> None:
@@ -162,6 +162,12 @@ def test_a_metric_that_is_called_like_another_column(tmp_path: Path) -> None:
     assert frame.iloc[:, 1:].to_numpy().tolist() == [
         [0, 1, 8, 1, 0.5, 7, 1], [1, 2, 9, 1, 0.5, 7, 1]
     ]  # fmt: skip
+    overrides = ["lr.max=1 result.x=3", "lr.max=2 result.x=4"]
+    (row, _) = load(made(tmp_path / "other", overrides, [{"x": 8}, {"x": 9}], steps)).to_dict(
+        "records"
+    )
+    assert (row["lr.max"], row["metric.lr.max"], row["lr.last"]) == (1, 0.5, 0.5)
+    assert (row["parameter.result.x"], row["result.x"]) == (3, 8)
 
 
 def test_a_single_run_and_none(tmp_path: Path) -> None:

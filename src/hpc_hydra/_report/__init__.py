@@ -65,7 +65,7 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     series = [read_metrics(run.directory) for run in runs]
     table, names = table_of(runs), names_of(run.sweep for run in runs)
     several = len(names) > 1
-    best = [last_and_best(each, ["*"]) for each in series]
+    best = [last_and_best(each, ["*"], table.parameters) for each in series]
     for row, metrics in zip(table.rows, best, strict=True):
         row |= metrics
         if several:
