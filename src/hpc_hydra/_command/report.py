@@ -10,11 +10,6 @@ import typer
 from .results import runs_named
 from .sweeps import SWEEP, fail
 
-EXAMPLES = """\b
-hpc report                          the newest sweep, in report.html
-hpc report fig1 fig2 -o both.html
-"""
-
 
 def report(
     sweeps: Annotated[list[str] | None, SWEEP] = None,
@@ -23,7 +18,14 @@ def report(
         bool, typer.Option("--diff/--no-diff", help="Show what was not committed.")
     ] = True,
 ) -> None:
-    """One HTML file about sweeps: runs, curves, failures, resources; it opens anywhere, without a network."""
+    """One HTML file about sweeps.
+
+    Runs, curves, failures, resources. It opens anywhere, without a network.
+
+    \b
+    hpc report                          the newest sweep, in report.html
+    hpc report fig1 fig2 -o both.html
+    """
     runs = runs_named(sweeps)
     from .._report import report as page
 
