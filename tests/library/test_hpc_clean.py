@@ -71,6 +71,13 @@ def test_a_folder_that_was_there_before_is_no_copy_of_the_source(zen_app: App) -
     assert names(own) == {"main.c"} and not (zen_app.sweep / "source_2").exists()
 
 
+def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> None:
+    assert yaml_app("x=0", "hydra.sweep.subdir='x=${x}/run'").returncode == 1
+    assert (yaml_app.sweep / "x=0" / "run" / "run.json").exists()
+    assert "deleted" in hpc("clean", yaml_app.sweep, "--older-than", "0", "--yes").stdout
+    assert not yaml_app.sweep.exists()
+
+
 @pytest.mark.parametrize("kept", ["earlier/0", "rerun/0_2", "0"])
 def test_a_sweep_in_which_something_once_completed_has_not_failed(
     kept: str, tmp_path: Path

@@ -105,7 +105,8 @@ def clean(
     for rows in found.values():
         for sweep, paths, _ in rows:
             _delete(paths)
-            for folder in (*(sweep / name for name in INSIDE), sweep):
+            above = {folder for path in paths for folder in path.parents}
+            for folder in sorted(above - {*sweep.parents}, reverse=True):
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
     if not json:
@@ -152,8 +153,11 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
         path for name, pattern in INSIDE.items() for path in (sweep / name).glob("*")
         if pattern.fullmatch(path.name)
     ]  # fmt: skip
-    there = [*folders, *sources, *inside, *(sweep / name for name in OWN)]
-    return [path for path in there if path.exists()]
+    # Where runs have other names a link leads to each, by its number.
+    links = (folder.readlink() for folder in folders if folder.is_symlink())
+    places = [sweep / link for link in links if link.parts and {"/", ".."}.isdisjoint(link.parts)]
+    there = [*places, *folders, *sources, *inside, *(sweep / name for name in OWN)]
+    return [path for path in there if os.path.lexists(path)]
 
 
 def _ever_completed(sweep: Path) -> bool:
