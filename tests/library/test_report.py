@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -164,6 +165,23 @@ def test_many_values_are_told_apart_by_the_colors_that_there_are(
     assert points(page) == 80
     names = page.evaluate("document.querySelector('#curves').data.map(each => each.name)")
     assert len(names) == 10 and names[0].startswith("0 to ") and names[9].endswith(" to 39")
+
+
+def test_it_sorts_and_filters_like_the_command(
+    page: Page, hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """NaN is last in either order, and == is =."""
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2", "lr=3"], [0.5, math.nan, 0.25])
+    output = tmp_path / "report.html"
+    hpc("report", sweep, "-o", output)
+    page.goto(output.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    by_result, first = page.locator("th[data-name=result] button"), "#runs tbody td:first-child"
+    for expected in (["2", "0", "1"], ["0", "2", "1"]):
+        by_result.click()
+        assert page.locator(first).all_inner_texts() == expected
+    page.fill("#filter", "lr==2")
+    page.wait_for_function("document.querySelector('#count').textContent == '1 of 3 runs'")
 
 
 def points(page: Page) -> Any:
