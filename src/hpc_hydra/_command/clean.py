@@ -28,7 +28,7 @@ from .sweeps import JSON, YES, agreed, as_json, named
 # may have been somebody's own before.
 OWN = ("multirun.yaml", records.SUBMITTED, records.SWEEP)
 INSIDE = {
-    "jobs": re.compile(r"lock|\.?(submission|run)_.*|\d+_.*"),
+    "jobs": re.compile(r"lock|\.?(submission|run|\d+)_.*"),
     "earlier": re.compile(r"\d+(_\d+)?"),
     "rerun": re.compile(r"\d+(_\d+)?"),
 }
