@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
@@ -240,6 +241,9 @@ def _with_defaults(
         value = _at(config, name.removeprefix("parameter."))
         if isinstance(value, dict):
             value = choices(run.sweep).get(name)
+        elif isinstance(value, list):  # as it is typed: [1,true,a]
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+            value = value.replace('"', "")
         if value is not None and "${" not in str(value):
             found[name] = value if isinstance(value, (bool, int, float)) else str(value)
     return found

@@ -327,13 +327,15 @@ def test_a_value_that_one_sweep_leaves_at_its_default_is_that_of_another(tmp_pat
     """Else a mean has two rows for the same thing, and a picture a model that is called none."""
     first = made(tmp_path / "first", ["lr=0.1"], [0.5])
     (first / "0" / ".hydra").mkdir()
-    (first / "0" / ".hydra" / "config.yaml").write_text("lr: 0.1\nseed: 0\nmodel:\n  size: 3\n")
+    (first / "0" / ".hydra" / "config.yaml").write_text(
+        "lr: 0.1\nseed: 0\nmodel:\n  size: 3\nlayers:\n- 1\n- true\n- a\n"
+    )
     choices = "hydra:\n  runtime:\n    choices:\n      model: mlp\n"
     (first / "0" / ".hydra" / "hydra.yaml").write_text(choices)
-    second = made(tmp_path / "second", ["lr=0.1 model=mlp seed=0", "lr=0.1 model=net seed=1"], [1.0, 2.0])  # fmt: skip
+    second = made(tmp_path / "second", ["lr=0.1 model=mlp seed=0 layers=[1,true,a]", "lr=0.1 model=net seed=1 layers=[1,true,a]"], [1.0, 2.0])  # fmt: skip
     table = table_of(runs_of(first, second))
     assert [(row["model"], row["seed"]) for row in table.rows] == [("mlp", 0), ("mlp", 0), ("net", 1)]  # fmt: skip
-    assert table.constant == {"lr": 0.1}
+    assert table.constant == {"lr": 0.1, "layers": "[1,true,a]"}
 
 
 def test_a_parameter_that_is_called_like_a_spread_is_shown(
