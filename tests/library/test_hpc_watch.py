@@ -102,6 +102,27 @@ def test_slurm_is_asked_once_and_only_for_what_is_not_over(
         records.write(sweep / "0" / "run.json", {"state": "COMPLETED"})
 
 
+def test_jobs_on_another_cluster_are_not_taken_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clusters of a site may share a file system: here hpc would clean up, or submit again, what goes on there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(squeue, "jobs", lambda uid: {})
+    monkeypatch.setattr(squeue, "cluster", lambda: "there")
+    (folder := (sweep := tmp_path / "sweep") / "0").mkdir(parents=True)
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
+    submission = {"submission": 0, "command": "python -m app"}
+    records.record_sweep(sweep, "slurm", [], [run], submission)
+    records.write(folder / records.RUN, {**run, "state": "RUNNING"})
+    assert "1 lost" in hpc("status", sweep).stdout
+    monkeypatch.setattr(squeue, "cluster", lambda: "here")
+    shown = hpc("status", sweep)
+    assert "1 running" in shown.stdout and f"{sweep} has its jobs on there" in shown.stderr
+    assert "Nothing to do: the jobs of run 0 are under way" in hpc("retry", sweep, "--yes").stdout
+    assert "are on there: type this there" in hpc("cancel", sweep, "--yes").stderr
+    assert json.loads(hpc("clean", sweep, "--older-than", "0", "--json").stdout) == []
+
+
 def test_a_narrow_terminal_cuts_nothing_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
+from .. import _squeue as squeue
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -41,6 +42,8 @@ def cancel(
         fail(f"{directory} is no sweep with records of its jobs.")
     if record["cluster"] == "local" and record["host"] != socket.gethostname():
         fail(f"The runs of {directory} were started on {record['host']}: type this there.")
+    if squeue.is_elsewhere(name := record.get("slurm_cluster")):
+        fail(f"The jobs of {directory} are on {name}: type this there.")
     for number in run or []:
         run_of(directory, str(number))
     if record["cluster"] == "slurm" and (unnoted := _unnoted(directory)) and not run:
