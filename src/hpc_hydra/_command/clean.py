@@ -86,7 +86,8 @@ def clean(
         except (records.DamagedRecord, OSError) as error:
             print(error, file=sys.stderr)
             continue
-        if foreign_owner(sweep.stat()) or not _over(runs) or _ended(sweep, runs) > before:
+        going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
+        if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
         for kind, rows in found.items():
             if paths := _paths(kind, sweep, runs):
@@ -121,10 +122,6 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
         folder = Path(name).absolute()
         found += (folder.is_dir() and below(folder)) or [named(name)]
     return [sweep for sweep in found if (sweep / records.SWEEP).exists()]
-
-
-def _over(runs: Iterable[dict[str, Any]]) -> bool:
-    return not any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
 
 
 def _ended(sweep: Path, runs: Iterable[dict[str, Any]]) -> datetime:
