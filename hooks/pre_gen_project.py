@@ -24,7 +24,7 @@ CONTEXT = dict(json.loads(r"""{{ cookiecutter.items() | list | tojson }}"""))
 
 # What a generated repository installs, what everybody needs next, and the commands that its own would replace.
 TAKEN = """ hpc_hydra hydra hydra_core hydra_plugins hydra_zen omegaconf submitit wandb numpy sklearn scikit_learn yaml
-pytest ruff mypy pre_commit pip setuptools hatchling src test tests conftest torch torchvision lightning
+hydra_submitit_launcher cloudpickle rich typer click plotly pytest ruff mypy pre_commit pip setuptools hatchling src test tests conftest torch torchvision lightning
 pytorch_lightning jax flax tensorflow keras transformers datasets pandas scipy matplotlib tqdm
 activate bash env git hpc python python3 sh uv wb salloc sbatch scancel scontrol sinfo squeue srun sacct"""
 PLACES = ".git .github .gitignore .pre-commit-config.yaml README.md pyproject.toml src tests"

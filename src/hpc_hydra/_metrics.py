@@ -127,10 +127,11 @@ def newest_step(run: Path) -> int | None:
     """The step on the last whole line of the metrics in the directory ``run``, however many there are; None if
     there is none, or it cannot be read."""
     with suppress(OSError), (run / FILE).open("rb") as file:
-        file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-        for line in reversed(file.read().split(b"\n")):
-            with suppress(ValueError, TypeError, KeyError):
-                return operator.index(json.loads(line)["step"])
+        for tail in (TAIL, 256 * TAIL):  # a line of thousands of metrics is long
+            file.seek(max(file.seek(0, os.SEEK_END) - tail, 0))
+            for line in reversed(file.read().split(b"\n")):
+                with suppress(ValueError, TypeError, KeyError):
+                    return operator.index(json.loads(line)["step"])
     return None
 
 

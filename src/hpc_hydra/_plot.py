@@ -49,9 +49,11 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     """
     table = table_of(runs)
     by = [_parameter(table, name) for name in by]
-    whole = [run for run in runs if run.record["state"] not in ENDED_EARLY]
-    series = {id(run): read_metrics(run.directory) for run in whole}
-    names = sorted({name for steps in series.values() for each in steps.values() for name in each})
+    whole = [
+        (row, read_metrics(run.directory)) for run, row in zip(runs, table.rows, strict=True)
+        if row["state"] not in ENDED_EARLY
+    ]  # fmt: skip
+    names = sorted({name for _, steps in whole for each in steps.values() for name in each})
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
         known = (
@@ -66,10 +68,9 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     if not by and not each_alone:
         by = table.parameters
     curves: dict[Group, dict[int, list[float]]] = {}
-    for run in whole:
-        of_run = (run.number, str(run.sweep))
-        group = of_run if each_alone else tuple(run.parameters.get(name) for name in by)
-        for step, values in series[id(run)].items():
+    for row, series in whole:
+        group = tuple(row.get(name) for name in (("run", "sweep") if each_alone else by))
+        for step, values in series.items():
             if metric in values:
                 curves.setdefault(group, {}).setdefault(step, []).append(values[metric])
     figure, axes = _figure()
@@ -106,14 +107,14 @@ def against(
     Raises:
         ValueError: there is no such metric, number or parameter; the message names those that there are.
     """
-    completed = [run for run in runs if run.record["state"] == "COMPLETED"]
-    table = table_of(completed, [metric] if metric else [])
+    table = table_of(runs, [metric] if metric else [])
+    completed = [row for row in table.rows if row["state"] == "COMPLETED"]
     x, by = _parameter(table, parameter), [_parameter(table, name) for name in by]
     y = table.find(metric) if metric else next(iter(table.results), "")
     if len(table.results) > 1 and not metric:
         raise ValueError(f"choose one by --metric: {', '.join(table.results)}")
     points: dict[Group, dict[Value, list[float]]] = {}
-    for row in table.rows:
+    for row in completed:
         if is_number(value := row.get(y)):
             of_group = points.setdefault(tuple(row.get(name) for name in by), {})
             of_group.setdefault(row.get(x), []).append(value)
@@ -182,12 +183,12 @@ def _lines(axes: Axes, lines: Sequence[Sequence[tuple[int, float]]]) -> None:
 
 
 def _scale(axes: Axes, values: Sequence[Value]) -> tuple[Callable[[Value], Any], bool]:
-    """Where on the x axis a value stands, and whether they are side by side, as text is; numbers far apart
-    are on a logarithmic axis."""
-    numbers = [value for value in values if is_number(value)]
+    """Where on the x axis a value stands, and whether they are side by side, as text is, and infinity; numbers far
+    apart are on a logarithmic axis."""
+    numbers = [value for value in values if is_number(value) and isfinite(value)]
     if len(numbers) < len(values):
         every = -(-len(values) // MOST_TICKS)
-        labels = [_plain(cut(shown(value), TICK)) for value in values[::every]]
+        labels = [_plain(cut(shown(value) or "none", TICK)) for value in values[::every]]
         axes.set_xticks(range(0, len(values), every), labels)
         if sum(map(len, labels)) > ROOM:
             axes.tick_params(axis="x", rotation=90)

@@ -215,6 +215,7 @@ def record_sweep(
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
+        sweep["slurm_cluster"] = squeue.cluster() if cluster == "slurm" else None
     rows = _replaced(sweep["runs"], runs)
     sweep["overrides"] = list(overrides)  # some may have changed: a submission keeps its own
     about = {name: value for name, value in sweep.items() if name != "runs"}
@@ -284,7 +285,12 @@ def remembered() -> list[str]:
 
 def known_sweeps() -> Iterator[Path]:
     """The user's that are still there, the newest first."""
-    return (path for path in map(Path, remembered()) if (path / SWEEP).exists())
+    return filter(is_sweep, map(Path, remembered()))
+
+
+def is_sweep(directory: Path) -> bool:
+    """Whether there is one; where nobody may look any more, there is none."""
+    return os.access(directory / SWEEP, os.F_OK)
 
 
 def newest_sweep() -> Path | None:
@@ -475,6 +481,11 @@ def states(
             if run["state"] != "STOPPED" and not _lives(directory, run):
                 run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
+        if squeue.is_elsewhere(place := sweep.get("slurm_cluster")):
+            _warn(
+                f"{directory} has its jobs on {place}: of those that have not ended this is as of their records"
+            )
+            return runs
         owner = (directory / SWEEP).stat()
         queue = (jobs or squeue.jobs)(owner.st_uid)
         if queue is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
@@ -26,7 +27,8 @@ Value = int | float | bool | str | None
 Row = dict[str, Value]
 
 NO_METRICS = "these runs have no metrics: log_metrics(...) in the task writes them"
-CONSTANTS = {"true": True, "false": False, "null": None}
+# One NaN for all, which is then found among others.
+CONSTANTS: dict[str, Value] = {"true": True, "false": False, "null": None, "nan": math.nan}
 OWN = {"sweep", "run", "state", "result", "duration_s", "restarts", "runs", "step", *used({})}
 # Of a metric so called the lowest value is the best.
 LOWER = {"loss", "error", "err", "mse", "rmse", "mae", "nll", "ppl", "perplexity", "wer", "cer", "fid"}  # fmt: skip
@@ -208,7 +210,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         row |= {"run": run.number, **{name: own.get(name) for name in varying}}
         row |= {"state": run.record["state"], **run.result}
         if metrics:
-            row |= last_and_best(read_metrics(run.directory), metrics)
+            row |= last_and_best(read_metrics(run.directory), metrics, names)
         row |= {"duration_s": run.duration_s, "restarts": run.record.get("restarts")}
         if resources:
             row |= used(run.record)
@@ -239,6 +241,9 @@ def _with_defaults(
         value = _at(config, name.removeprefix("parameter."))
         if isinstance(value, dict):
             value = choices(run.sweep).get(name)
+        elif isinstance(value, list):  # as it is typed: [1,true,a]
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+            value = value.replace('"', "")
         if value is not None and "${" not in str(value):
             found[name] = value if isinstance(value, (bool, int, float)) else str(value)
     return found
@@ -323,7 +328,8 @@ def parameters_of(overrides: Iterable[str]) -> Row:
             found[name] = True  # it is deleted
             continue
         name = name.lstrip("+")
-        found[f"parameter.{name}" if name in OWN else name] = value_of(value)
+        taken = name in OWN or name.startswith("result.")
+        found[f"parameter.{name}" if taken else name] = value_of(value)
     return found
 
 
@@ -393,8 +399,10 @@ def lower_is_better(name: str) -> bool:
     return any(word in LOWER or word.endswith(("loss", "error")) for word in words)
 
 
-def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str]) -> Row:
-    """Of each metric that matches one of ``patterns``."""
+def last_and_best(
+    by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str], taken: Sequence[str]
+) -> Row:
+    """Of each metric that matches one of ``patterns``, in columns whose names are not ``taken``."""
     series: dict[str, list[float]] = {}
     for values in by_step.values():
         for name, value in values.items():
@@ -405,7 +413,7 @@ def last_and_best(by_step: Mapping[int, Mapping[str, float]], patterns: Sequence
             best, how = (min, "min") if lower_is_better(name) else (max, "max")
             known = [each for each in numbers if not math.isnan(each)]
             found |= {f"{name}.last": numbers[-1], f"{name}.{how}": best(known, default=math.nan)}
-    return found
+    return {f"metric.{name}" if name in taken else name: value for name, value in found.items()}
 
 
 def is_meant(metric: str, patterns: Sequence[str]) -> bool:

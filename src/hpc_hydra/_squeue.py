@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -76,6 +77,19 @@ def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:
         for line in queue.splitlines()
         if (fields := [line[begin:end].strip() for begin, end in pairwise(ends)])[0]
     )
+
+
+@cache
+def cluster() -> str | None:
+    """The name of the cluster whose queue this is; None where Slurm does not say."""
+    config = answer("scontrol", "show", "config") or ""
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
+    return found[1] if found else None
+
+
+def is_elsewhere(name: str | None) -> bool:
+    """Whether the cluster of this ``name`` is another one, of which this queue tells nothing."""
+    return bool(name) and cluster() not in (None, name)
 
 
 def waits(state: str) -> bool:

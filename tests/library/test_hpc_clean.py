@@ -23,7 +23,10 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     failed, waiting = zen_app.folder / "failed", zen_app.folder / "waiting"
     assert zen_app("lr=0.1,-1", *OPTIONS).returncode == 1
     assert zen_app("lr=-1", f"hydra.sweep.dir={failed}", *OPTIONS).returncode == 1
-    (failed / "notes.txt").write_text("mine")
+    mine = {failed / name for name in ("notes.txt", "jobs/fit.sh", "earlier/old/a", "rerun/b")}
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
     data = tmp_path / "data"
     data.mkdir()
     (data / "large").write_bytes(b"0" * 10**6)
@@ -47,13 +50,32 @@ def test_what_can_go(zen_app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [(each["what"], each["directory"]) for each in told] == [("failed", str(failed))]
     done = hpc("clean", zen_app.folder, "--older-than", "0", "--yes", PATH="/nowhere")
     assert done.returncode == 0, done.stderr
-    assert names(failed) == {"notes.txt"} and (data / "large").exists()
+    assert {path for path in failed.rglob("*") if path.is_file()} == mine
+    assert (data / "large").exists()
     assert before - names(zen_app.sweep / "0") == {
         name for name in before if name.startswith("checkpoint_")
     }  # fmt: skip
     assert record(zen_app.sweep / "0")["state"] == "COMPLETED"
     assert (zen_app.sweep / "source").exists() and (waiting / records.SWEEP).exists()
     assert hpc("clean", "--older-than=0", PATH="/nowhere").stdout == "Nothing to clean.\n"
+
+
+def test_a_folder_that_was_there_before_is_no_copy_of_the_source(zen_app: App) -> None:
+    """Though it is called as one would be."""
+    (own := zen_app.sweep / "source").mkdir(parents=True)
+    (own / "main.c").touch()
+    assert zen_app("lr=0.1", *OPTIONS).returncode == 0
+    assert (zen_app.sweep / "source_2").exists()
+    words = ("clean", zen_app.sweep, "--only", "sources", "--older-than", "0", "--yes")
+    assert f"1 in {zen_app.sweep}\n" in hpc(*words).stdout
+    assert names(own) == {"main.c"} and not (zen_app.sweep / "source_2").exists()
+
+
+def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> None:
+    assert yaml_app("x=0", "hydra.sweep.subdir='x=${x}/run'").returncode == 1
+    assert (yaml_app.sweep / "x=0" / "run" / "run.json").exists()
+    assert "deleted" in hpc("clean", yaml_app.sweep, "--older-than", "0", "--yes").stdout
+    assert not yaml_app.sweep.exists()
 
 
 @pytest.mark.parametrize("kept", ["earlier/0", "rerun/0_2", "0"])

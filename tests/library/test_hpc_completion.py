@@ -30,11 +30,13 @@ def completed(typed: str) -> list[str]:
     return ended.stdout.split()
 
 
-def test_what_can_be_typed_is_completed(outputs: Path) -> None:
+def test_what_can_be_typed_is_completed(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert completed("hpc st") == ["status"]
     assert completed("hpc status --w") == ["--watch"]
     assert completed("hpc status ") == completed("hpc sync ") == ["fig1", "10-00-00"]
     assert completed("hpc status 2026") == ["2026-01-31/10-00-00"]
+    monkeypatch.setenv("HOME", str(outputs))
+    assert completed("hpc logs ~/2026-01-31/10-00-00 ") == ["0", "1", "2", "3"]
     assert completed(f"hpc status {outputs}/pa") == [f"{outputs}/paper/fig1"]
     assert completed("hpc logs ") == ["fig1", "10-00-00", "0", "1"]  # runs of the newest
     assert completed("hpc logs 10-00-00 ") == ["0", "1", "2", "3"]

@@ -46,6 +46,18 @@ def test_offline_runs_are_sent_once(
     assert again.returncode == 0 and again.stdout == "Nothing to send.\n"
 
 
+def test_sweeps_whose_folders_have_one_name_are_all_sent(
+    zen_app: App, server: type[Receiver]
+) -> None:
+    options = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3", CALLBACK)
+    sweeps = [zen_app.folder / name / "final" for name in ("mlp", "cnn")]
+    for sweep in sweeps:
+        ended = zen_app(f"hydra.sweep.dir={sweep}", "lr=0.1", *options, WANDB_MODE="offline")
+        assert ended.returncode == 0
+    assert hpc("sync", *sweeps, sweeps[0]).stdout == "2 of 2 runs: 2 sent, 0 failed\n"
+    assert len(server.received) == 2
+
+
 def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Receiver]) -> None:
     """So is what cannot be written again."""
     options = ("+setup=local", ONE_PROCESS, "model=logistic", CALLBACK)

@@ -116,6 +116,27 @@ def test_slurm_is_asked_once_and_only_for_what_is_not_over(
         records.write(sweep / "0" / "run.json", {"state": "COMPLETED"})
 
 
+def test_jobs_on_another_cluster_are_not_taken_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clusters of a site may share a file system: here hpc would clean up, or submit again, what goes on there."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(squeue, "jobs", lambda uid: {})
+    monkeypatch.setattr(squeue, "cluster", lambda: "there")
+    (folder := (sweep := tmp_path / "sweep") / "0").mkdir(parents=True)
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
+    submission = {"submission": 0, "command": "python -m app"}
+    records.record_sweep(sweep, "slurm", [], [run], submission)
+    records.write(folder / records.RUN, {**run, "state": "RUNNING"})
+    assert "1 lost" in hpc("status", sweep).stdout
+    monkeypatch.setattr(squeue, "cluster", lambda: "here")
+    shown = hpc("status", sweep)
+    assert "1 running" in shown.stdout and f"{sweep} has its jobs on there" in shown.stderr
+    assert "Nothing to do: the jobs of run 0 are under way" in hpc("retry", sweep, "--yes").stdout
+    assert "are on there: type this there" in hpc("cancel", sweep, "--yes").stderr
+    assert json.loads(hpc("clean", sweep, "--older-than", "0", "--json").stdout) == []
+
+
 def test_a_narrow_terminal_cuts_nothing_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +206,21 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     assert "completed with result" in alone[1]
     missing = hpc("logs", app.sweep, "3")
     assert missing.returncode == 2 and "has no run 3, but 0 to 2" in missing.stderr
+    assert "has no log of rank 7 yet" in hpc("logs", app.sweep, "2", "--rank", "7").stderr
+
+
+def test_a_log_may_be_larger_than_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweep = made(tmp_path / "sweep", ["lr=1"], [0.5])
+    with (sweep / "jobs" / "7_0.out").open("wb") as log:
+        for mib in range(2000):
+            log.write(b"a line\n")
+            log.seek(mib << 20)
+    limited = f"ulimit -v 1000000; {sys.executable} -m hpc_hydra logs {sweep} 0 | head -1"
+    ended = subprocess.run(limited, shell=True, capture_output=True, text=True)
+    assert (ended.stdout, ended.stderr) == ("job| a line\n", "")
 
 
 def test_what_went_to_stderr_is_in_a_file_of_its_own(
@@ -284,6 +320,24 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     for text in ("[{", "null", "[5]", '[{"number": 1}]'):
         (bad / "submitted.jsonl").write_text(f"{text}\n")
         assert f"{bad}/submitted.jsonl is damaged" in hpc("ls").stderr
+
+
+def test_sweeps_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that is no longer the user's, a file system that is away: others are listed all the same."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    sweeps = [made(tmp_path / name, ["lr=1"], [0.5]) for name in ("good", "closed")]
+    records._remember(tmp_path / ("x" * 300))  # the system refuses to look for it
+    (sweeps[1] / records.SWEEP).unlink()
+    (sweeps[1] / records.SWEEP).mkdir()
+    for words in (["ls"], ["clean"]):
+        shown = hpc(*words)
+        assert shown.returncode == 0 and "closed/sweep.json" in shown.stderr
+    assert str(sweeps[0]) in hpc("ls").stdout
+
+
+def test_nobody_is_called_so() -> None:
+    """The shell leaves a name with a tilde to the command then."""
+    assert "~nobody_at_all: no sweep has" in hpc("status", "~nobody_at_all").stderr
 
 
 def test_a_pipe_that_is_closed_ends_it_quietly(app: App) -> None:

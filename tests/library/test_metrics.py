@@ -228,3 +228,9 @@ def test_neither_hydra_nor_a_library_of_arrays_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_newest_step_is_known_of_lines_of_thousands_of_metrics(tmp_path: Path) -> None:
+    for step in (1, 2):
+        log_metrics({f"layer_{layer}/norm": 0.123456789 for layer in range(5000)}, step, tmp_path)
+    assert _metrics.newest_step(tmp_path) == 2

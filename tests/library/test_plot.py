@@ -70,6 +70,33 @@ def test_the_command_writes_a_picture(
     assert "Format 'doc' is not supported" in message
 
 
+def test_values_without_a_place_among_numbers_stand_beside_them(tmp_path: Path) -> None:
+    for number, swept in enumerate(("null", "inf", "nan")):
+        sweep = made(tmp_path / swept, [f"clip={swept}", "clip=1", "clip=2"], [0.1, 0.2, 0.3])
+        figure = against(runs_of(sweep), "clip")
+        names = sorted(tick.get_text() for tick in figure.axes[0].get_xticklabels())
+        assert names == ["1", "2", ("none", "inf", "nan")[number]]
+        figure.draw_without_rendering()
+
+
+def test_what_varies_only_in_runs_that_failed_can_be_an_axis(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2"], [0.5, ValueError("bad")])
+    assert len(against(runs_of(sweep), "lr").axes[0].containers) == 1
+
+
+def test_a_curve_is_drawn_by_the_value_that_a_run_has_by_default(tmp_path: Path) -> None:
+    """As the table has it."""
+    steps = [{"loss": 1.0}]
+    first = made(tmp_path / "first", ["seed=1"], [0.5], {0: steps})
+    (first / "0" / ".hydra").mkdir()
+    (first / "0" / ".hydra" / "config.yaml").write_text("lr: 0.1\nseed: 1\n")
+    second = made(
+        tmp_path / "second", ["lr=0.1 seed=2", "lr=0.2 seed=2"], [1, 2], {0: steps, 1: steps}
+    )
+    (legend,) = learning_curves(runs_of(first, second), "loss", ["lr"]).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["0.1", "0.2"]
+
+
 def test_what_diverged_and_long_names_leave_room_for_the_rest(tmp_path: Path) -> None:
     overrides = [
         f"{'data.' * 20}set={'x' * 40}{data} seed={seed}" for data in range(40) for seed in (1, 2)

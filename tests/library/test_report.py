@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -135,6 +136,54 @@ def test_sweeps_of_different_results_are_drawn(
     assert page.locator("dt:has-text('highest result.acc') + dd").inner_text().startswith("0.25: ")
 
 
+def test_what_is_logged_at_some_steps_only_is_drawn(
+    page: Page, hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """Though of a long curve only some points are. A parameter that is infinite has a place beside numbers."""
+    steps = [{"loss": 1.0, **({"valid": 0.5} if step % 100 == 0 else {})} for step in range(5000)]
+    sweep = made(tmp_path / "sweep", ["clip=inf", "clip=1"], [0.5, 1], {0: steps})
+    output = tmp_path / "report.html"
+    hpc("report", sweep, "-o", output)
+    page.goto(output.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    page.select_option("#metric", label="valid")
+    assert points(page) == 50
+    dimension = page.evaluate("document.querySelector('#parallel').data[0].dimensions[0]")
+    assert dimension["ticktext"] == ["1", "inf"] and dimension["values"] == [1, 0]
+
+
+def test_many_values_are_told_apart_by_the_colors_that_there_are(
+    page: Page, hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """A curve of its own for each of thousands would take a browser minutes."""
+    steps = {run: [{"loss": 1.0}, {"loss": 0.5}] for run in range(40)}
+    sweep = made(tmp_path / "sweep", [f"seed={run}" for run in range(40)], [0.5] * 40, steps)
+    output = tmp_path / "report.html"
+    hpc("report", sweep, "-o", output)
+    page.goto(output.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    assert points(page) == 80
+    names = page.evaluate("document.querySelector('#curves').data.map(each => each.name)")
+    assert len(names) == 10 and names[0].startswith("0 to ") and names[9].endswith(" to 39")
+
+
+def test_it_sorts_and_filters_like_the_command(
+    page: Page, hpc: Callable[..., str], tmp_path: Path
+) -> None:
+    """NaN is last in either order, and == is =."""
+    sweep = made(tmp_path / "sweep", ["lr=1", "lr=2", "lr=3"], [0.5, math.nan, 0.25])
+    output = tmp_path / "report.html"
+    hpc("report", sweep, "-o", output)
+    page.goto(output.as_uri())
+    page.wait_for_selector("html[data-drawn]", timeout=120_000)
+    by_result, first = page.locator("th[data-name=result] button"), "#runs tbody td:first-child"
+    for expected in (["2", "0", "1"], ["0", "2", "1"]):
+        by_result.click()
+        assert page.locator(first).all_inner_texts() == expected
+    page.fill("#filter", "lr==2")
+    page.wait_for_function("document.querySelector('#count').textContent == '1 of 3 runs'")
+
+
 def points(page: Page) -> Any:
     """How many the learning curves show."""
     page.wait_for_function("document.querySelector('#curves').data !== undefined")
@@ -159,6 +208,7 @@ def test_a_report_on_several_sweeps_without_metrics(
     assert "<h1>first, second</h1>" in page and "+secret" in page
     hpc("report", *sweeps, "-o", output, "--no-diff")
     assert "+secret" not in output.read_text()
+    assert "Is a directory" in hpc("report", *sweeps, "-o", ".", code=2)
     assert "No such file" in hpc("report", *sweeps, "-o", tmp_path / "none" / "x.html", code=2)
 
 
@@ -170,6 +220,10 @@ def test_runs_that_failed_alike_are_told_once(hpc: Callable[..., str], tmp_path:
     assert [unescape(each) for each in found] == [
         "run 0 and 1 more failed: ValueError('bad')", "run 1 failed: ValueError('worse')"
     ]  # fmt: skip
+    (sweep / "jobs" / "7_0.out").unlink()
+    hpc("report", sweep, "-o", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<p>Without a log</p>") == page.count("<p>The end of ") == 1
 
 
 def test_plotly_is_asked_for_where_it_is_missing(

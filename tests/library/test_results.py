@@ -107,6 +107,12 @@ def test_mean_and_spread_over_seeds(table: Table) -> None:
     assert column(means, "result.std") == [pytest.approx(0.04 / math.sqrt(2)), None]
 
 
+def test_a_mean_is_taken_of_runs_whose_parameter_is_nan(tmp_path: Path) -> None:
+    overrides = [f"clip={clip} seed={seed}" for clip in ("nan", "1") for seed in (1, 2)]
+    table = table_of(runs_of(made(tmp_path / "sweep", overrides, [1, 2, 3, 4])))
+    assert column(table.over(["seed"]), "runs") == [2, 2]
+
+
 @pytest.mark.parametrize("values", [[1e160, 3e160], [10**299, 3 * 10**299], [1e308] * 3])
 def test_mean_and_spread_of_what_no_float_has_room_for_squared(values: list[float]) -> None:
     expected = (2 * values[0], 2**0.5 * values[0]) if len(values) == 2 else (math.inf, math.inf)
@@ -123,7 +129,7 @@ def test_results_of_several_numbers_and_metrics_are_columns(tmp_path: Path) -> N
     assert (first["acc.last"], first["acc.max"]) == (0.4, 0.5)
     (only,) = table_of(runs_of(sweep), ["a*"]).where("mb=3").rows
     assert "loss.last" not in only and only["acc.max"] == 0.5
-    assert last_and_best({1: {"x": math.nan}}, ["x"]).keys() == {"x.last", "x.max"}
+    assert last_and_best({1: {"x": math.nan}}, ["x"], []).keys() == {"x.last", "x.max"}
 
 
 def test_a_data_frame_of_two_sweeps(zen_app: App, tmp_path: Path) -> None:
@@ -156,6 +162,12 @@ def test_a_metric_that_is_called_like_another_column(tmp_path: Path) -> None:
     assert frame.iloc[:, 1:].to_numpy().tolist() == [
         [0, 1, 8, 1, 0.5, 7, 1], [1, 2, 9, 1, 0.5, 7, 1]
     ]  # fmt: skip
+    overrides = ["lr.max=1 result.x=3", "lr.max=2 result.x=4"]
+    (row, _) = load(made(tmp_path / "other", overrides, [{"x": 8}, {"x": 9}], steps)).to_dict(
+        "records"
+    )
+    assert (row["lr.max"], row["metric.lr.max"], row["lr.last"]) == (1, 0.5, 0.5)
+    assert (row["parameter.result.x"], row["result.x"]) == (3, 8)
 
 
 def test_a_single_run_and_none(tmp_path: Path) -> None:
@@ -315,13 +327,15 @@ def test_a_value_that_one_sweep_leaves_at_its_default_is_that_of_another(tmp_pat
     """Else a mean has two rows for the same thing, and a picture a model that is called none."""
     first = made(tmp_path / "first", ["lr=0.1"], [0.5])
     (first / "0" / ".hydra").mkdir()
-    (first / "0" / ".hydra" / "config.yaml").write_text("lr: 0.1\nseed: 0\nmodel:\n  size: 3\n")
+    (first / "0" / ".hydra" / "config.yaml").write_text(
+        "lr: 0.1\nseed: 0\nmodel:\n  size: 3\nlayers:\n- 1\n- true\n- a\n"
+    )
     choices = "hydra:\n  runtime:\n    choices:\n      model: mlp\n"
     (first / "0" / ".hydra" / "hydra.yaml").write_text(choices)
-    second = made(tmp_path / "second", ["lr=0.1 model=mlp seed=0", "lr=0.1 model=net seed=1"], [1.0, 2.0])  # fmt: skip
+    second = made(tmp_path / "second", ["lr=0.1 model=mlp seed=0 layers=[1,true,a]", "lr=0.1 model=net seed=1 layers=[1,true,a]"], [1.0, 2.0])  # fmt: skip
     table = table_of(runs_of(first, second))
     assert [(row["model"], row["seed"]) for row in table.rows] == [("mlp", 0), ("mlp", 0), ("net", 1)]  # fmt: skip
-    assert table.constant == {"lr": 0.1}
+    assert table.constant == {"lr": 0.1, "layers": "[1,true,a]"}
 
 
 def test_a_parameter_that_is_called_like_a_spread_is_shown(

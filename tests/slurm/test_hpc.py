@@ -58,6 +58,14 @@ def test_a_day(app: Project) -> None:
     log = hpc(app, "logs", "1").stdout
     assert "\nZeroDivisionError" in log and "job| srun: error" in log
 
+    # As another cluster sees it that shares the file system.
+    path = app.path / "out" / "fig1" / "sweep.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"slurm_cluster": "throwaway"', '"slurm_cluster": "another"'))
+    refused = hpc(app, "retry", "--yes")
+    assert refused.returncode == 1 and "has jobs on the cluster another" in refused.stderr
+    path.write_text(whole)
+
     # What Slurm does not take stays as it was, and is not what is typed the next time.
     known = record(app.path / "out" / "fig1" / "sweep.json"), told(app, 0), told(app, 1)
     for words in (("steps=9",), ("--redo",), ()):

@@ -1,6 +1,7 @@
 """cookiecutter as its users call it: what is generated, and what is refused."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -179,7 +180,7 @@ REFUSED = {
         *[(slug, "is no name for a package") for slug in ("3d-nets", "my nets", "-nets", "a--b")],
         *[
             (slug, "or a package needs")
-            for slug in ("hydra-zen", "wandb", "json", "torch", "test-task", "squeue")
+            for slug in ("hydra-zen", "rich", "json", "torch", "test-task", "squeue")
         ],
         ("a" * 37, "up to 36 small letters"),
         ("nets ", "is no name for a package"),
@@ -299,6 +300,19 @@ def test_all_faults_are_named_at_once_and_nothing_is_left(row: int, tmp_path: Pa
     assert f"cookiecutter --replay {LIGHT}" in done.stderr
     assert "Traceback" not in done.stderr
     assert visible(tmp_path) == ["replay"]
+
+
+def test_no_repository_is_called_like_what_it_installs() -> None:
+    """Its own package would stand in the place of that one."""
+    projects = (
+        TEMPLATE / "pyproject.toml",
+        TEMPLATE / "{{cookiecutter.project_slug}}" / "pyproject.toml",
+    )
+    text = "".join(path.read_text().partition("[dependency-groups]")[0] for path in projects)
+    needed = re.findall(r'"([a-z][a-z-]+)(?:\[[a-z,]+\])?[<>]=', text)
+    hook = (TEMPLATE / "hooks" / "pre_gen_project.py").read_text()
+    taken = hook.partition('TAKEN = """')[2].partition('"""')[0].split()
+    assert "rich" in needed and {name.replace("-", "_") for name in needed} <= {*taken}
 
 
 def visible(folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ def names() -> list[Answers]:
             "project_name": 'The "best" of Zoë\'s `nets` \\o/ #1: $HOME, 100% <b>*x*</b> 漢🚀',
             "project_slug": "a-b_c1",
             "account": "$USER@v100",
-            "gpu_request": "gpus-per-node=a100_1g.5gb:{n} cpus-per-task={10n} mem={60n}G",
+            "gpu_request": "gpus_per_node=a100_1g.5gb:{n} gres=tmpdisk:{10n} cpus-per-task={10n} mem={60n}G",
             "gpu_sbatch": 'constraint="a100&80gb|[x*2]" comment="it\'s a #b; ` | &" exclusive nodes= srun:label',
             "setup_commands": 'export A="${A:-1}"; true # why',
             "python": "~/venvs-of-$USER/é漢#1",

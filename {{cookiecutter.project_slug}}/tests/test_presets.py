@@ -1,5 +1,6 @@
 """Every preset of the store, a new one included, gives the job script that cluster.py asks for."""
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -12,7 +13,6 @@ from omegaconf import DictConfig
 
 from {{ cookiecutter.__package }} import cluster, configs
 
-PRESETS = [name for _, name in configs.store["setup"]]
 # What a job of the first presets gets: its facts, and the GPUs of a node.
 JOBS = {
     "hpc_gpu": (configs.GPU_JOB, cluster.GPUS_PER_NODE),
@@ -32,10 +32,10 @@ def composed(*overrides: str) -> DictConfig:
 def options(text: str) -> dict[str, str]:
     """Of sbatch; the later ones win."""
     pairs = (word.lstrip("-").partition("=") for word in shlex.split(text))
-    return {name: value for name, _, value in pairs}
+    return {name.replace("_", "-"): value for name, _, value in pairs}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [name for _, name in configs.store["setup"]])
 def test_preset(name: str, tmp_path: Path) -> None:
     config = composed(f"+setup={name}", f"hydra.sweep.dir='{tmp_path}'")
     assert config.hydra.mode is RunMode.MULTIRUN
@@ -51,7 +51,7 @@ def test_preset(name: str, tmp_path: Path) -> None:
     if name not in JOBS:
         return
     facts, gpus = JOBS[name]
-    wanted = options(facts.replace("{n}", str(gpus)))
+    wanted = options(re.sub(r"\{(\d*)n\}", lambda each: str(int(each[1] or 1) * gpus), facts))
     if name == "hpc_debug":
         wanted |= {key[6:]: text for key, text in wanted.items() if key.startswith("debug:")}
     for option in COMPARED:

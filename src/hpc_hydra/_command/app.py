@@ -18,12 +18,9 @@ from .clean import clean
 from .doctor import doctor
 from .logs import logs
 from .ls import ls
-from .plot import EXAMPLES as PLOT
 from .plot import plot
-from .report import EXAMPLES as REPORT
 from .report import report
 from .rerun import rerun
-from .results import EXAMPLES as RESULTS
 from .results import results
 from .retry import retry
 from .show import show
@@ -52,11 +49,10 @@ def _no_command(
         ls()
 
 
-for command in (ls, status, logs, show, retry, cancel, rerun, sync, clean, doctor):
+for command in (
+    ls, status, logs, show, retry, cancel, rerun, sync, clean, doctor, results, plot, report,
+):  # fmt: skip
     app.command()(command)
-app.command(epilog=RESULTS)(results)
-app.command(epilog=PLOT)(plot)
-app.command(epilog=REPORT)(report)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
+from .. import _squeue as squeue
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -40,6 +42,8 @@ def cancel(
         fail(f"{directory} is no sweep with records of its jobs.")
     if record["cluster"] == "local" and record["host"] != socket.gethostname():
         fail(f"The runs of {directory} were started on {record['host']}: type this there.")
+    if squeue.is_elsewhere(name := record.get("slurm_cluster")):
+        fail(f"The jobs of {directory} are on {name}: type this there.")
     for number in run or []:
         run_of(directory, str(number))
     if record["cluster"] == "slurm" and (unnoted := _unnoted(directory)) and not run:
@@ -83,7 +87,7 @@ def cancel(
     if completed := [number for number in numbers if states[number] == "COMPLETED"]:
         print(f"completed all the same: {listed(completed)}")
     if cancelled := [number for number in numbers if states[number] != "COMPLETED"]:
-        print(f"cancelled: {listed(cancelled)}. To go on: hpc retry {directory}")
+        print(f"cancelled: {listed(cancelled)}. To go on: hpc retry {shlex.quote(str(directory))}")
 
 
 def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
@@ -22,8 +24,14 @@ from . import completion
 from .ls import below
 from .sweeps import JSON, YES, agreed, as_json, named
 
-# What the library and Hydra put into a sweep's directory, beside the runs.
-OWN = ("jobs", "earlier", "rerun", "multirun.yaml", records.SUBMITTED, records.SWEEP)
+# What the library and Hydra put into a sweep's directory, beside the runs, and into folders there: the directory
+# may have been somebody's own before.
+OWN = ("multirun.yaml", records.SUBMITTED, records.SWEEP)
+INSIDE = {
+    "jobs": re.compile(r"lock|\.?(submission|run|\d+)_.*"),
+    "earlier": re.compile(r"\d+(_\d+)?"),
+    "rerun": re.compile(r"\d+(_\d+)?"),
+}
 
 
 class What(str, Enum):
@@ -75,10 +83,11 @@ def clean(
     for sweep in dict.fromkeys(_meant(sweeps or [])):
         try:
             runs = records.states(sweep, jobs)
-        except records.DamagedRecord as error:
+        except (records.DamagedRecord, OSError) as error:
             print(error, file=sys.stderr)
             continue
-        if foreign_owner(sweep.stat()) or not _over(runs) or _ended(sweep, runs) > before:
+        going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
+        if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
         for kind, rows in found.items():
             if paths := _paths(kind, sweep, runs):
@@ -97,8 +106,10 @@ def clean(
     for rows in found.values():
         for sweep, paths, _ in rows:
             _delete(paths)
-            if not any(sweep.iterdir()):
-                sweep.rmdir()
+            above = {folder for path in paths for folder in path.parents}
+            for folder in sorted(above - {*sweep.parents}, reverse=True):
+                with suppress(OSError):  # it is not empty
+                    folder.rmdir()
     if not json:
         print(f"deleted: {_human(total)}")
 
@@ -108,13 +119,9 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
         return records.known_sweeps()
     found: list[Path] = []
     for name in names:
-        folder = Path(name).expanduser().absolute()
+        folder = Path(name).absolute()
         found += (folder.is_dir() and below(folder)) or [named(name)]
     return [sweep for sweep in found if (sweep / records.SWEEP).exists()]
-
-
-def _over(runs: Iterable[dict[str, Any]]) -> bool:
-    return not any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
 
 
 def _ended(sweep: Path, runs: Iterable[dict[str, Any]]) -> datetime:
@@ -128,17 +135,26 @@ def _paths(kind: What, sweep: Path, runs: Sequence[dict[str, Any]]) -> list[Path
     """What of a sweep may go."""
     folders = [sweep / str(run["number"]) for run in runs]
     completed = [run["state"] == "COMPLETED" for run in runs]
-    sources = [path for path in sweep.iterdir() if records.SOURCE.fullmatch(path.name)]
     if kind is What.checkpoints:
         done = [folder for folder, is_done in zip(folders, completed, strict=True) if is_done]
         files = (path for folder in done for path in folder.glob("checkpoint_*"))
         return [path for path in files if NAME.fullmatch(path.name)]
+    # By the records: a folder of this name may have been there before.
+    copies = {each.get("source") for each in records.read(sweep / records.SWEEP)["submissions"]}
+    sources = [path for path in sweep.iterdir() if path.name in copies]
     if kind is What.sources:
         return sources if all(completed) else []
     if any(completed) or _ever_completed(sweep):
         return []
-    there = [*folders, *sources, *(sweep / name for name in OWN)]
-    return [path for path in there if path.exists()]
+    inside = [
+        path for name, pattern in INSIDE.items() for path in (sweep / name).glob("*")
+        if pattern.fullmatch(path.name)
+    ]  # fmt: skip
+    # Where runs have other names a link leads to each, by its number.
+    links = (folder.readlink() for folder in folders if folder.is_symlink())
+    places = [sweep / link for link in links if link.parts and {"/", ".."}.isdisjoint(link.parts)]
+    there = [*places, *folders, *sources, *inside, *(sweep / name for name in OWN)]
+    return [path for path in there if os.path.lexists(path)]
 
 
 def _ever_completed(sweep: Path) -> bool:

@@ -48,7 +48,7 @@ def sweeps(context: typer.Context, incomplete: str) -> Iterator[str]:
     for path, of_path in zip(paths, ends, strict=True):
         fitting = (end for end in of_path if times[end] == 1 and end.startswith(incomplete))
         end = next(fitting, "")
-        if PLAIN.fullmatch(end) and Path(path, records.SWEEP).exists():
+        if PLAIN.fullmatch(end) and records.is_sweep(Path(path)):
             yield end
             if (found := found + 1) == MOST:
                 return
@@ -98,5 +98,6 @@ def _sweep(context: typer.Context) -> tuple[Path, list[dict[str, Any]]]:
     words = typed.get("words") or typed.get("sweeps") or [typed.get("sweep") or ""]
     words = [*words, *context.args]  # the latter with an option that lacks its value
     names = (word for word in words if word and word[0] != "-" and "=" not in word)
-    directory = named(next(names, None))
+    name = next(names, None)
+    directory = named(name and str(Path(name).expanduser()))
     return directory, records.read_sweep(directory)["runs"]

@@ -93,7 +93,10 @@ def _app(words: Sequence[str]) -> Command | None:
     if len(packages) == 1:
         return Command(["-m", packages[0]], here, python)
     for sweep in records.known_sweeps():
-        submissions = records.read(sweep / records.SWEEP).get("submissions", [])
+        try:
+            submissions = records.read(sweep / records.SWEEP)["submissions"]
+        except (records.DamagedRecord, OSError):  # another one may do
+            continue
         if submissions and submissions[-1].get("cwd") == str(here):
             command = Command.of(sweep, submissions[-1])
             command.words = command.words[: place_of_app(command.words) + 1]

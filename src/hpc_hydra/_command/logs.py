@@ -46,7 +46,11 @@ def logs(
     if not path.exists() and not follow:
         waits = f", {run['reason']}" if run.get("reason") else ""
         error = f": {run['error']}" if run.get("error") else ""
-        fail(f"run {run['number']} has no log yet: it is {run['state'].lower()}{waits}{error}.", 1)
+        whose = f" of rank {rank}" * (rank != 0)
+        fail(
+            f"run {run['number']} has no log{whose} yet: it is {run['state'].lower()}{waits}{error}.",
+            1,
+        )
     alone = f"_run_{run['number']}_" not in path.name
     if not alone:
         for of_rank in sorted(path.parent.glob(f"{run['job_id']}_[0-9]*_log.*")):
@@ -75,7 +79,7 @@ def _print(line: str, of_job: bool) -> None:
 
 def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> Iterator[str]:
     """Those of the file at ``path``, which grows as long as ``run`` is under way."""
-    told, left, asked, over = 0, b"", 0.0, not follow
+    told, asked, over = 0, 0.0, not follow
     while True:
         # Known before the file is read: then all is read that the run has printed.
         if not over and time.monotonic() > asked + ASK_EVERY_S:
@@ -86,11 +90,11 @@ def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> It
             over = record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED
         with suppress(FileNotFoundError), path.open("rb") as file:
             file.seek(told)
-            *lines, left = (left + file.read()).split(b"\n")
-            told = file.tell()
-            yield from (line.decode(errors="replace") for line in lines)
+            for line in file:  # it may be larger than the memory
+                if not over and not line.endswith(b"\n"):
+                    break  # the rest of it is to come
+                told += len(line)
+                yield line.removesuffix(b"\n").decode(errors="replace")
         if over:
-            if left:
-                yield left.decode(errors="replace")
             return
         time.sleep(LOOK_EVERY_S)

@@ -52,7 +52,7 @@ def ls(
     for sweep in sweeps[:rows]:
         try:
             record, runs = records.read(sweep / records.SWEEP), records.states(sweep, jobs)
-        except records.DamagedRecord as error:
+        except (records.DamagedRecord, OSError) as error:
             print(error, file=sys.stderr)
             continue
         found.append(_summary(sweep, record, runs))

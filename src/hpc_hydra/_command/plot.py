@@ -11,12 +11,6 @@ from . import completion
 from .results import runs_named
 from .sweeps import SWEEP, fail
 
-EXAMPLES = """\b
-hpc plot --metric valid_loss --by lr                  learning curves, a color for each lr
-hpc plot --metric valid_loss --by model --by lr -o curves.svg
-hpc plot --against lr --by model                      the result against a parameter
-"""
-
 
 def plot(
     sweeps: Annotated[list[str] | None, SWEEP] = None,
@@ -36,7 +30,13 @@ def plot(
         typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF, by its ending.  [default: that of what is shown, as PNG]"),
     ] = None,
 ) -> None:  # fmt: skip
-    """A picture: learning curves, or the result against a parameter."""
+    """A picture: learning curves, or the result against a parameter.
+
+    \b
+    hpc plot --metric valid_loss --by lr                  learning curves, a color for each lr
+    hpc plot --metric valid_loss --by model --by lr -o curves.svg
+    hpc plot --against lr --by model                      the result against a parameter
+    """
     runs = runs_named(sweeps)
     from .. import _plot
 

@@ -10,11 +10,6 @@ import typer
 from .results import runs_named
 from .sweeps import SWEEP, fail
 
-EXAMPLES = """\b
-hpc report                          the newest sweep, in report.html
-hpc report fig1 fig2 -o both.html
-"""
-
 
 def report(
     sweeps: Annotated[list[str] | None, SWEEP] = None,
@@ -23,13 +18,19 @@ def report(
         bool, typer.Option("--diff/--no-diff", help="Show what was not committed.")
     ] = True,
 ) -> None:
-    """One HTML file about sweeps: runs, curves, failures, resources; it opens anywhere, without a network."""
+    """One HTML file about sweeps.
+
+    Runs, curves, failures, resources. It opens anywhere, without a network.
+
+    \b
+    hpc report                          the newest sweep, in report.html
+    hpc report fig1 fig2 -o both.html
+    """
     runs = runs_named(sweeps)
-    from .._files import write_atomically
     from .._report import report as page
 
     try:
-        write_atomically(output, page(runs, diff).encode(errors="backslashreplace"))
+        output.write_text(page(runs, diff), encoding="utf-8", errors="backslashreplace")
     except ImportError as error:
         fail(str(error), 1)
     except OSError as error:

@@ -18,14 +18,6 @@ from . import completion
 from .sweeps import SWEEP, fail, named
 from .sweeps import as_json as in_json
 
-EXAMPLES = """\b
-hpc results                                    the newest sweep
-hpc results --best 5 --where 'lr>0.01'
-hpc results fig1 fig2 --over seed              two sweeps, mean and spread over seeds
-hpc results --metric 'valid_*' --sort valid_loss
-hpc results --csv > results.csv
-"""
-
 WIDEST = 40  # of a column in the table
 
 
@@ -59,7 +51,17 @@ def results(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV, all digits.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
 ) -> None:  # fmt: skip
-    """One table of the runs of one or several sweeps: what varies, and what came of it."""
+    """One table of the runs of one or several sweeps.
+
+    What varies, and what came of it.
+
+    \b
+    hpc results                                    the newest sweep
+    hpc results --best 5 --where 'lr>0.01'
+    hpc results fig1 fig2 --over seed              two sweeps, mean and spread over seeds
+    hpc results --metric 'valid_*' --sort valid_loss
+    hpc results --csv > results.csv
+    """
     if as_csv and as_json:
         fail("--csv or --json, not both")
     runs = runs_named(sweeps)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -103,9 +104,10 @@ def identities(folder: Path) -> Iterator[Finding]:
     if find_spec("wandb") is None:
         return
     mode = os.environ.get("WANDB_MODE", "as the app says")
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rpartition("/")[2]
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    known = netrc.exists() and f"machine {host.partition(':')[0]}" in netrc.read_text()
+    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/").rpartition("/")[2]
+    known, netrc = False, Path(os.environ.get("NETRC", Path.home() / ".netrc"))
+    with suppress(OSError):  # W&B itself will tell of it
+        known = f"machine {host.partition(':')[0]}" in netrc.read_text(errors="replace")
     if known or "WANDB_API_KEY" in os.environ:
         yield Finding("ok", f"W&B: logged in at {host}, mode {mode}")
     else:

@@ -49,7 +49,7 @@ def named(text: str | None) -> Path:
     """
     if text is None:
         return records.newest_sweep() or fail("No sweep is known here: name its directory.")
-    directory = Path(text).expanduser().absolute()
+    directory = Path(text).absolute()
     if directory.is_dir() and _has_runs(directory):
         return directory
     parts = Path(text).parts
@@ -74,7 +74,7 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         fail("Name one sweep, and one run of it.")
     name, number = (words[0] if len(words) == 2 else None), words[-1]
     if name is None and not number.isdecimal():
-        run = Path(number).expanduser().absolute()
+        run = Path(number).absolute()
         if not (run / records.RUN).exists():
             fail(f"{number} is neither the number of a run nor its directory.")
         directory = next((each for each in run.parents if (each / records.SWEEP).exists()), run)

@@ -50,7 +50,7 @@ def sync(
     if find_spec("wandb") is None:
         fail("W&B is not installed here: pip install 'hpc-hydra[wandb]'", 1)
     todo, skipped, jobs = [], 0, cache(squeue.jobs)
-    for sweep in [*map(named, sweeps or [])] or [named(None)]:
+    for sweep in dict.fromkeys(map(named, sweeps or [])) or [named(None)]:
         for run in records.states(sweep, jobs):
             folder = records.folder_of(sweep, run["number"])
             segments = [*folder.glob("wandb/offline-run-*")]
@@ -59,7 +59,7 @@ def sync(
             if run["state"] in (*records.UNDER_WAY, "STOPPED"):
                 skipped += 1
             else:
-                todo.append((f"{sweep.name} run {run['number']}", folder))
+                todo.append((f"{sweep} run {run['number']}", folder))
     failed: list[str] = []
     if todo:
         _reach()

@@ -220,6 +220,11 @@ class SlurmLauncher(Launcher):
         )  # fmt: skip
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
+        if squeue.is_elsewhere(name := self._earlier.sweep.get("slurm_cluster")):
+            raise LauncherError(
+                f"{self.directory} has jobs on the cluster {name}, of which the queue here tells nothing: "
+                "type this there, or choose another hydra.sweep.dir="
+            )
         states = squeue.states()
         if states is None:
             raise LauncherError(SILENT)

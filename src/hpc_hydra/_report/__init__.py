@@ -43,6 +43,7 @@ IN_ORDER = (
 POINTS = 300_000  # of all learning curves of a metric
 MOST_POINTS = 500  # of one
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
+LEGEND = 30  # values that are told apart there
 MANY, TICK = 50, 24  # ticks of text, and characters of one
 LOGS = 50  # of which the end is shown
 LOG_BYTES = 6000
@@ -64,7 +65,7 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     series = [read_metrics(run.directory) for run in runs]
     table, names = table_of(runs), names_of(run.sweep for run in runs)
     several = len(names) > 1
-    best = [last_and_best(each, ["*"]) for each in series]
+    best = [last_and_best(each, ["*"], table.parameters) for each in series]
     for row, metrics in zip(table.rows, best, strict=True):
         row |= metrics
         if several:
@@ -170,14 +171,16 @@ def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     parts = []
     for end, (run, *others) in list(alike.items())[:LOGS]:
         log = run.sweep / (run.record.get("log") or "none")
-        text = _end(log, LOG_BYTES) or (run.record.get("error") or "").strip()
+        text, what = _end(log, LOG_BYTES), f"The end of {log}"
+        if not text:
+            text, what = (run.record.get("error") or "").strip(), "Without a log"
         overrides = records.shown(run.record.get("overrides", []))
         where = f"{names[str(run.sweep)]}, " if names else ""
         more = f" and {len(others)} more" if others else ""
         title = f"{where}run {run.number}{more} {end}"
         parts.append(
             f"<details><summary>{escape(title)}<br><small>{escape(overrides)}</small></summary>"
-            f"<p>The end of {escape(str(log))}</p><pre>{escape(text)}</pre></details>"
+            f"<p>{escape(what)}</p><pre>{escape(text)}</pre></details>"
         )
     if len(alike) > LOGS:
         parts.append(f"<p>and {len(alike) - LOGS} other kinds of failures</p>")
@@ -244,8 +247,11 @@ def _data(
         labels.append(f"<b>{_text(where)}run {_text(row['run'])}</b>{what}")
     curves = []
     for curve in series:
-        every = -(-len(curve) // at_most) or 1
-        kept = list(curve)[::-every][::-1]  # the last one in any case
+        # Of each metric, since one may be there at every step and another at every tenth.
+        thinned = (
+            _thinned([step for step in curve if name in curve[step]], at_most) for name in names
+        )
+        kept = sorted({step for steps in thinned for step in steps})
         columns = [[_finite(curve[step].get(name)) for step in kept] for name in names]
         curves.append({"steps": kept, "values": columns})
     axes = [*table.parameters, *table.results]
@@ -262,28 +268,45 @@ def _data(
     }
 
 
+def _thinned(steps: Sequence[int], at_most: int) -> Sequence[int]:
+    """Some of them, the last one in any case."""
+    return steps[:: -max(-(-len(steps) // at_most), 1)]
+
+
 def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """By the values of a parameter: their names and colors, and to which each run belongs."""
+    """By the values of a parameter: their names and colors, and to which each run belongs. Of many, which would take
+    a browser minutes, those of one color are one."""
     values = sorted({row.get(name) for row in rows}, key=order)
     numeric = all(map(is_number, values)) and len(values) > 2
     palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
     last = max(len(values) - 1, 1) if palette is IN_ORDER else len(palette) - 1
-    places = [round(place * (len(palette) - 1) / last) for place in range(len(values))]
+    colors = [palette[round(place * (len(palette) - 1) / last)] for place in range(len(values))]
+    texts = [_text(value) or "none" for value in values]
+    group_of = {value: place for place, value in enumerate(values)}
+    if len(values) > LEGEND:
+        group_of = {value: palette.index(colors[place]) for value, place in group_of.items()}
+        ends = [
+            [text for text, own in zip(texts, colors, strict=True) if own == color]
+            for color in palette
+        ]
+        texts, colors = [f"{each[0]} to {each[-1]}" for each in ends], [*palette]
     return {
-        "name": _text(name),
-        "values": [_text(value) or "none" for value in values],
-        "colors": [palette[place] for place in places],
-        "of": [values.index(row.get(name)) for row in rows],
-    }
+        "name": _text(name), "values": texts, "colors": colors,
+        "of": [group_of[row.get(name)] for row in rows],
+    }  # fmt: skip
 
 
 def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | None:
     """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
-    without a parameter is at "none", one without a result has no line."""
+    without a parameter is at "none", one without a result has no line; infinity is placed like a text."""
     values = [row.get(name) for row in rows]
     if len({shown(value) for value in values}) < 2:
         return None
-    if not all(is_number(value) or (value is None and not parameter) for value in values):
+    if parameter:
+        numeric = all(_finite(value) is not None for value in values)
+    else:
+        numeric = all(is_number(value) or value is None for value in values)
+    if not numeric:
         known = [value for value in values if value is not None or parameter]
         ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
         if len(ordered) > MANY:

@@ -3,6 +3,7 @@ const $ = (selector) => document.querySelector(selector);
 const body = $("#runs tbody"), rows = [...body.rows];
 const heads = [...$("#runs thead").rows[0].cells], names = heads.map((head) => head.dataset.name);
 const cell = (row, column) => row.cells[column].dataset.exact ?? row.cells[column].textContent;
+const missing = (text) => text === "" || text === "nan";
 let data, draw = () => {};
 
 function sortBy(column) {
@@ -11,7 +12,7 @@ function sortBy(column) {
   heads[column].setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
   const compare = (one, other) => {
     const [a, b] = [cell(one, column), cell(other, column)];
-    if (a === "" || b === "") return (a === "") - (b === "");  // what is missing comes last
+    if (missing(a) || missing(b)) return missing(a) - missing(b);  // what is missing comes last
     return sign * (isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b);
   };
   body.append(...[...rows].sort(compare));
@@ -19,11 +20,11 @@ function sortBy(column) {
 heads.forEach((head, column) => head.firstChild.addEventListener("click", () => sortBy(column)));
 
 const compares = {
-  "=": (a, b) => a === b, "!=": (a, b) => a !== b, "<": (a, b) => a < b, ">": (a, b) => a > b,
+  "=": (a, b) => a === b, "==": (a, b) => a === b, "!=": (a, b) => a !== b, "<": (a, b) => a < b, ">": (a, b) => a > b,
   "<=": (a, b) => a <= b, ">=": (a, b) => a >= b,
 };
 function holds(row, term) {
-  const [, name, how, wanted] = term.match(/^([^=!<>]+)(!=|<=|>=|=|<|>)(.+)$/) ?? [];
+  const [, name, how, wanted] = term.match(/^([^=!<>]+)(!=|<=|>=|==?|<|>)(.+)$/) ?? [];
   const column = names.indexOf(name);
   if (column < 0) return row.textContent.toLowerCase().includes(term.toLowerCase());
   const value = cell(row, column), numbers = value !== "" && !isNaN(value) && !isNaN(wanted);
@@ -72,7 +73,7 @@ function drawCurves() {
     if (points < 3 * rows.length) trace.mode = "lines+markers";
   }
   Plotly.react("curves", traces, {
-    ...layout, showlegend: Boolean(group) && traces.length <= 30,
+    ...layout, showlegend: Boolean(group),
     legend: { title: { text: group?.name } }, xaxis: { title: { text: "step" } },
     yaxis: { title: { text: data.metrics[metric] }, type: $("#log").checked ? "log" : "linear" },
   }, config);
