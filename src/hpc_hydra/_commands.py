@@ -1,7 +1,10 @@
-"""What other programs answer."""
+"""What other programs answer, and which there are."""
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 # With which people choose what Slurm's commands show them.
 VIEWS = ("SQUEUE_", "SINFO_", "SLURM_TIME_FORMAT")
@@ -22,3 +25,16 @@ def answer(*command: str) -> str | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def processes() -> Iterator[tuple[int, str]]:
+    """The id of each process of this machine, and its command line."""
+    if Path("/proc/self").exists():  # images for containers have no ps
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has just ended
+                words = os.fsdecode(path.read_bytes()).rstrip("\0").split("\0")
+                yield int(path.parent.name), " ".join(words)
+    else:
+        for line in (answer("ps", "-ww", "-A", "-o", "pid=,args=") or "").splitlines():
+            process, _, command = line.strip().partition(" ")
+            yield int(process), command

@@ -80,11 +80,15 @@ def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:
 
 
 @cache
-def cluster() -> str | None:
-    """The name of the cluster whose queue this is; None where Slurm does not say."""
+def settings() -> dict[str, str]:
+    """Those of the cluster whose queue this is; none where Slurm does not say."""
     config = answer("scontrol", "show", "config") or ""
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", config, re.MULTILINE)
-    return found[1] if found else None
+    return dict(re.findall(r"^(\w+)\s*= (\S+)", config, re.MULTILINE))
+
+
+def cluster() -> str | None:
+    """The name of that cluster, if it says it."""
+    return settings().get("ClusterName")
 
 
 def is_elsewhere(name: str | None) -> bool:

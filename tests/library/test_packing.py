@@ -34,58 +34,47 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return cpus
 
 
-def job(rank: int, ranks: int, nodes: int = 1) -> Any:
-    return SimpleNamespace(num_tasks=ranks, num_nodes=nodes, local_rank=rank)
-
-
 @pytest.mark.parametrize(
-    ("rank", "ranks", "nodes", "gpus", "cpus"),
+    ("rank", "ranks", "nodes", "use_srun", "gpus", "cpus"),
     [
-        (2, 4, 1, "2", [4, 5]),
-        (1, 2, 1, "2,3", [4, 5, 6, 7]),
-        (3, 8, 1, "1", [3]),
-        (0, 3, 1, "0", [0, 1]),
-        (1, 4, 2, "2,3", [4, 5, 6, 7]),
-        (15, 16, 1, "3", [7]),
+        (2, 4, 1, True, "2", [4, 5]),
+        (1, 2, 1, True, "2,3", [4, 5, 6, 7]),
+        (3, 8, 1, True, "1", [3]),
+        (0, 3, 1, True, "0", [0, 1]),
+        (1, 4, 2, True, "2,3", [4, 5, 6, 7]),
+        (15, 16, 1, True, "3", [7]),
+        (0, 4, 1, False, "0,1,2,3", [*range(8)]),  # one rank, whatever the job asked for
     ],
 )
 def test_share_of_a_node(
-    rank: int, ranks: int, nodes: int, gpus: str, cpus: list[int],
-    taken: list[int], monkeypatch: pytest.MonkeyPatch,
+    rank: int, ranks: int, nodes: int, use_srun: bool, gpus: str, cpus: list[int],
+    taken: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
+    for module, name in ((signals, "supervised"), (signals, "warning_s"), (records, "origin")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # so that it is put back
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.setenv("SLURM_GPU_BIND", "none")
     monkeypatch.setenv("SLURM_PROCID", str(rank))
     monkeypatch.setenv("SLURM_NTASKS", str(ranks))
-    worker._take_share(job(rank, ranks, nodes))
+    work = Work(str(tmp_path), True, use_srun, ranks, 60, 60, {}, None)
+    job: Any = SimpleNamespace(num_tasks=ranks, num_nodes=nodes, local_rank=rank)
+    worker.take_place(work, job)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == gpus
     assert taken == cpus
-    assert os.environ["OMP_NUM_THREADS"] == str(max(8 // (ranks // nodes), 1))
+    assert os.environ["OMP_NUM_THREADS"] == str(max(8 // (ranks // nodes if use_srun else 1), 1))
     assert (os.environ["SLURM_PROCID"], os.environ["SLURM_NTASKS"]) == ("0", "1")
-
-
-def test_without_srun_one_rank_has_all(
-    taken: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for module, name in ((signals, "supervised"), (signals, "warning_s"), (records, "origin")):
-        monkeypatch.setattr(module, name, getattr(module, name))  # so that it is put back
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    work = Work(str(tmp_path), True, False, 1, 60, 60, {}, None)
-    worker.take_place(work, job(0, 4))
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
-    assert taken == []
 
 
 def test_gpus_that_slurm_has_shared_out(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setenv("SLURM_GPUS_PER_TASK", "2")
-    worker._take_share(job(1, 4))
+    worker._take_share(1, 4)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def test_cpus_of_others_are_not_taken(taken: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Slurm does not bind jobs to CPUs, each sees all of the node."""
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "4")
-    worker._take_share(job(1, 4))
+    worker._take_share(1, 4)
     assert taken == []
     assert os.environ["OMP_NUM_THREADS"] == "1"

@@ -16,6 +16,7 @@ import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
 from .. import _squeue as squeue
+from .._commands import processes
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -135,18 +136,10 @@ def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
             if cluster == "slurm":
                 _scancel("--signal=CONT", *{each["job_id"] for each in left})
             else:
-                for process in _processes((directory / left[0]["log"]).parent):
-                    with suppress(ProcessLookupError):
-                        os.kill(process, signal.SIGCONT)
+                submission = f" {(directory / left[0]['log']).parent}/submission_"
+                for process, command in processes():
+                    # Those that watch the runs, and the runs; CONT asks none of them to stop.
+                    if submission in command:
+                        with suppress(ProcessLookupError):
+                            os.kill(process, signal.SIGCONT)
         time.sleep(0.2)
-
-
-def _processes(folder: Path) -> list[int]:
-    """Of a sweep on this machine, those that watch its runs, and its runs; CONT asks none of them to stop."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = path.read_text(errors="replace").split("\0")
-            if any(word.startswith(f"{folder}/submission_") for word in words):
-                found.append(int(path.parent.name))
-    return found

@@ -27,10 +27,11 @@ def report(
     hpc report fig1 fig2 -o both.html
     """
     runs = runs_named(sweeps)
+    from .._files import write_atomically
     from .._report import report as page
 
     try:
-        output.write_text(page(runs, diff), encoding="utf-8", errors="backslashreplace")
+        write_atomically(output.absolute(), page(runs, diff).encode(errors="backslashreplace"))
     except ImportError as error:
         fail(str(error), 1)
     except OSError as error:

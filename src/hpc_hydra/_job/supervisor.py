@@ -337,7 +337,8 @@ class Supervisor:
 
 def _end_with_parent() -> None:
     """Nobody would know of a process that outlives the one which has started it."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    with suppress(AttributeError):  # Linux only
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

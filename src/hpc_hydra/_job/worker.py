@@ -118,10 +118,12 @@ def take_place(work: Work, job: JobEnvironment) -> None:
     """Let this process, and those that it forks, have what is their rank's."""
     signals.supervised = True
     signals.warning_s = work.signal_delay_s
-    if work.shared and work.use_srun:  # without srun there is one rank, whatever the job asked for
-        _take_share(job)
+    # Without srun there is one rank, whatever the job asked for.
+    here = -(-job.num_tasks // job.num_nodes) if work.use_srun else 1
+    if work.shared:
+        _take_share(job.local_rank % here, here)
     else:
-        _use_cpus_of(-(-job.num_tasks // job.num_nodes))
+        _use_cpus_of(here)
     records.origin = work.origin
 
 
@@ -252,14 +254,14 @@ def forget_chance() -> None:
         torch.seed()
 
 
-def _take_share(job: JobEnvironment) -> None:
-    """Leave this process its rank's share of the node's GPUs and CPUs, and the look of a job's only rank.
+def _take_share(place: int, here: int) -> None:
+    """Leave this process the share of rank ``place`` of those ``here`` in the node's GPUs and CPUs, and the look of a
+    job's only rank.
 
     GPUs go by the variables of their libraries, as with `srun --gpus-per-task`; ranks share one if they
     are more than the GPUs. CPUs go by the affinity mask, where that is the job's and nobody else's.
     """
-    here = -(-job.num_tasks // job.num_nodes)
-    place, resources.sharing = job.local_rank % here, here
+    resources.sharing = here
     if all(os.environ.get(name, "none") == "none" for name in GPUS_OF_RANK):
         for name in VISIBLE_GPUS:
             if devices := [device for device in os.environ.get(name, "").split(",") if device]:

@@ -18,7 +18,6 @@ from typing import Any
 import submitit
 
 from .. import _squeue as squeue
-from .._commands import answer
 from .._paths import repository_of
 from .._source import Source
 from .refusal import Refused
@@ -214,6 +213,4 @@ def job_of(script: Path) -> tuple[bool, str | None]:
 
 def max_jobs_per_array() -> int:
     """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
-    config = answer("scontrol", "show", "config") or ""
-    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, re.MULTILINE)
-    return max(int(size[1]) - 1 if size else 1000, 1)
+    return max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)

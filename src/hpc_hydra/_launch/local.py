@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .. import _records as records
 from .. import _signals as signals
+from .._commands import processes
 from .._job.submission import Run
 from .._ranks import gpus_here
 from .._recording import LauncherError
@@ -39,7 +40,8 @@ class LocalLauncher(Launcher):
         from .._job.worker import printing_to, share_of
 
         cpus, ranks = self.params["cpus_per_task"] or 1, self.params["tasks_per_node"]
-        places = max(len(os.sched_getaffinity(0)) // (cpus * ranks), 1)
+        cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+        places = max(len(cores) // (cpus * ranks), 1)
         gpus = gpus_here()[: self.params["gpus_per_node"]]
         if gpus and places > (fit := max(len(gpus) // ranks, 1)):
             places = fit
@@ -78,13 +80,8 @@ class LocalLauncher(Launcher):
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
                 'them is left there, remove "host" from sweep.json'
             )
-        controller = b"\0submitit.local._local\0%b\0" % os.fsencode(self.folder)
-        alive = set()
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):  # it has just ended
-                if path.read_bytes().endswith(controller):
-                    alive.add(path.parent.name)
-        return alive
+        controller = f" submitit.local._local {self.folder}"
+        return {str(process) for process, command in processes() if command.endswith(controller)}
 
     def _end_of(self, job_id: str) -> str | None:
         if time.monotonic() > self._asked + 1:
