@@ -133,7 +133,7 @@ def prepare(
     records.origin = work.origin
     if work.source:
         # `python -m` looks first into the folder where the command was typed.
-        sys.path.insert(0, work.source[1])
+        sys.path[:0] = work.roots or [work.source[1]]
     context, task_function, sweep, state = pickle.loads(payload)
     _become_started_module(task_function, work.source)
     Singleton.set_state(state)
