@@ -171,6 +171,9 @@ def prepare(
             begun.clear()
 
     def do(todo: Todo) -> int:
+        if work.ranks > 1 and not work.shared:
+            with suppress(RuntimeError):  # which a task that asks is told
+                ranks.place(todo.directory).export()
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
@@ -263,10 +266,11 @@ def _take_share(job: JobEnvironment) -> None:
 
 
 def _use_cpus_of(ranks: int) -> None:
-    """Numerical libraries start a thread for each core that they see, which may be more than the job's: for one
-    of so many ``ranks`` on this node no more than its own."""
+    """Numerical libraries start a thread for each core that they see, joblib a process, which may be more than the
+    job's: for one of so many ``ranks`` on this node no more than its own."""
     if of_job := os.environ.get("SLURM_CPUS_ON_NODE"):
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(int(of_job) // ranks, 1)))
+        for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+            os.environ.setdefault(name, str(max(int(of_job) // ranks, 1)))
 
 
 def share_of(things: list[Any], place: int, places: int) -> list[Any]:
