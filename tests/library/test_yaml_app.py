@@ -324,3 +324,22 @@ if __name__ == "__main__":
     yaml_app.command[1:2] = started
     assert yaml_app("x=2").returncode == 0
     assert record(yaml_app.sweep / "0")["result"] == 5
+
+
+def test_what_a_run_leaves_behind_ends_with_it(yaml_app: App) -> None:
+    """A pool's processes outlive one that is killed: they would hold on to cores and memory of the next run."""
+    (yaml_app.folder / "app.py").write_text("""
+import hydra, os, pathlib, signal, subprocess
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    if config.x == 2:
+        return [pathlib.Path(f"/proc/{pid}").exists() for pid in pathlib.Path("left").read_text().split()]
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    quiet = subprocess.Popen(["sleep", "600"])
+    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid}")
+    os.kill(os.getpid(), signal.SIGKILL)
+main()
+""")
+    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 1
+    assert record(yaml_app.sweep / "0")["state"] == "FAILED"
+    assert record(yaml_app.sweep / "1")["result"] == [False, False]

@@ -43,8 +43,9 @@ from .worker import Todo, fail, flush, forget_chance, prepare, say
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
-PR_SET_PDEATHSIG = 1  # of prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 LIBC = ctypes.CDLL(None)
+LEFT_BEHIND_S = 2  # in which what a run has left behind may end by itself
 
 
 class Supervisor:
@@ -89,6 +90,10 @@ class Supervisor:
             _end_with_parent()
             if os.getppid() != int(self.job.job_id):
                 return 1
+        with suppress(AttributeError):  # Linux only
+            LIBC.prctl(
+                PR_SET_CHILD_SUBREAPER, 1
+            )  # what a run leaves behind becomes a child of this process
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
         self._word("starting").unlink(missing_ok=True)
@@ -187,6 +192,7 @@ class Supervisor:
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
             signals.handed_over[0] = 0
+            own = _children()
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -195,6 +201,9 @@ class Supervisor:
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
+            code = os.waitstatus_to_exitcode(status)
+            if code < 0 or code == STOPPED:  # else it has had the time to end what it has started
+                _end_left_behind(own)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             attempt.hold()
@@ -202,7 +211,7 @@ class Supervisor:
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
             watch.record(todos[0].directory, todos[0].job_id)
-        return os.waitstatus_to_exitcode(status), usage
+        return code, usage
 
     def _be_child(
         self, do: Callable[[Todo], int], todos: list[Todo],
@@ -313,6 +322,35 @@ class Supervisor:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
         todo.end(error, used=used)
+
+
+def _children() -> set[int]:
+    """The processes whose parent is this one."""
+    found: set[int] = set()
+    for children in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found.update(map(int, children.read_text().split()))
+    return found
+
+
+def _end_left_behind(own: set[int]) -> None:
+    """End what a run has started and not ended, such as a pool's processes when it was handed over: the cores are
+    others' now. Those of ``own`` are this process's."""
+    deadline, number = time.monotonic() + LEFT_BEHIND_S, signal.SIGTERM
+    told: set[int] = set()
+    while left := _children() - own:
+        if time.monotonic() > deadline:
+            if number == signal.SIGKILL:
+                return  # the kernel does not let go of them
+            deadline, number, told = time.monotonic() + LEFT_BEHIND_S, signal.SIGKILL, set()
+        for process in left - told:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        told |= left
+        for process in left:
+            with suppress(ChildProcessError):
+                os.waitpid(process, os.WNOHANG)
+        time.sleep(0.02)
 
 
 def _end_with_parent() -> None:
