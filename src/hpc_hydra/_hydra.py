@@ -96,13 +96,28 @@ def value_of(returned: JobReturn) -> Any:
         return error
 
 
-def read_copies(loader: ConfigLoader, root: Path, copy: Path) -> None:
-    """Let ``loader`` read the config files that lie below ``root`` from its ``copy``."""
+def config_folders(loader: ConfigLoader) -> list[Path]:
+    """Where ``loader`` looks for config files, outside of packages."""
+    return [path for source in _sources(loader) if (path := _folder_of(source))]
+
+
+def read_copies(loader: ConfigLoader, top: Path, copy: Path) -> None:
+    """Let ``loader`` read the config files that lie below ``top`` from its ``copy``."""
+    for source in _sources(loader):
+        path = _folder_of(source)
+        if path and path.is_relative_to(top) and (copied := copy / path.relative_to(top)).exists():
+            scheme, separator, _ = source.path.rpartition("://")
+            source.path = f"{scheme}{separator}{copied}"
+
+
+def _sources(loader: ConfigLoader) -> list[Any]:
     sources = getattr(getattr(loader, "repository", None), "sources", [])
-    for source in [*sources, *loader.get_search_path().get_path()]:
-        scheme, separator, path = (source.path or "").rpartition("://")
-        if scheme in ("", "file") and Path(path).is_relative_to(root):
-            source.path = f"{scheme}{separator}{copy / Path(path).relative_to(root)}"
+    return [*sources, *loader.get_search_path().get_path()]
+
+
+def _folder_of(source: Any) -> Path | None:
+    scheme, _, path = (source.path or "").rpartition("://")
+    return Path(path).resolve() if path and scheme in ("", "file") else None
 
 
 def add_callback(context: HydraContext, callback: Callback) -> None:

@@ -78,6 +78,13 @@ def this_process(output_dir: str | Path = "") -> Process:
     Raises:
         RuntimeError: the variables contradict each other, or the node of rank 0 has no address.
     """
+    global asked
+    asked = True
+    return place(output_dir)
+
+
+def place(output_dir: str | Path) -> Process:
+    """`this_process`, for the library itself."""
     of_step = 0  # GPUs, on this node
     if by_torchrun():  # the inmost one is first: a job may have started it
         local_rank, world_size = _number("LOCAL_RANK"), _number("WORLD_SIZE", 1)
@@ -93,7 +100,7 @@ def this_process(output_dir: str | Path = "") -> Process:
         on_nodes = [int(number) for number, times in groups for _ in range(int(times or 1))]
         here = dict(enumerate(on_nodes)).get(_number("SLURM_NODEID"), 0)
         of_step = _number("SLURM_GPUS_ON_NODE")
-    own = rank()
+    own = global_rank()
     if not (local_rank <= own < world_size and local_rank < here <= world_size):
         raise RuntimeError(
             f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_*, "

@@ -109,7 +109,7 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
 
     In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
     SystemExit. So is one that raises something after a signal, which may have killed a process that it
-    needed; a run that did so the last time too has failed. A block inside of another one takes its place.
+    needed; a run that did so the last time too has failed, unless it left by SystemExit. A block inside of another one takes its place.
 
     Args:
         grace_s: for each signal the seconds that the run has to return after it.
@@ -129,10 +129,13 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
                 yield
             except (Exception, SystemExit) as error:
                 time.sleep(SAME_SIGNAL_S)
-                if _current.signal is None or raised_before:
+                # The answer to a signal that the task chose itself, or its trainer: no failure, however often.
+                meant = isinstance(error, SystemExit) and not isinstance(error.code, str)
+                if _current.signal is None or (raised_before and not meant):
                     raise
-                log.warning("raised after %s", _current.signal.name, exc_info=True)
-                _current.hand_over(_current.signal, f", then {type(error).__name__}: {error}")
+                log.warning("raised after %s", _current.signal.name, exc_info=not meant)
+                then = "" if meant else f", then {type(error).__name__}: {error}"
+                _current.hand_over(_current.signal, then)
             if _current.told and _current.signal:
                 _current.hand_over(_current.signal)
         except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ NO_LINK = (".git", "__pycache__")
 class Source:
     """The code of an app, where its user edits it."""
 
-    def __init__(self, task_function: Callable[..., Any] | None) -> None:
+    def __init__(
+        self, task_function: Callable[..., Any] | None, config_folders: Iterable[Path] = ()
+    ) -> None:
         """Of the app with this task function, or of the program; of a notebook there is none."""
-        self.root: Path | None = None  # the folder from which the app's modules are imported
+        self.root: Path | None = None  # the folder from which the app's module is imported
         self.package = ""  # that of the task, if it is in one
         for name in (getattr(task_function, "__module__", ""), "__main__"):
             module = sys.modules.get(name)
@@ -42,6 +44,15 @@ class Source:
         project = next((each for each in folders if (each / "pyproject.toml").exists()), self.root)
         #: What a copy looks like: the repository, or the project.
         self.top = self.repository or project
+        #: The folders from which modules are imported, the root first.
+        self.roots = [self.root] if self.root else []
+        #: The outermost ones that have these, and the config files, in them.
+        self.folders = [*self.roots]
+        if self.repository:  # a script may have put others on its path, or use a package that is installed from there
+            self.roots += sorted(_imported_from(self.repository) - {*self.roots})
+            known = {folder for folder in config_folders if folder.is_relative_to(self.repository)}
+            known.update(self.roots)
+            self.folders = [folder for folder in known if known.isdisjoint(folder.parents)]
 
     def provenance(self) -> dict[str, Any]:
         """The commit, whether all was committed, and the versions of Python and of what the app needs."""
@@ -56,7 +67,7 @@ class Source:
         """What differs from the commit: of files that git tracks and does not ignore, which a file may be
         although it is tracked, such as an .env that was committed before .gitignore named it."""
         changed = self._ask("diff", "HEAD", "--name-only", "--no-renames", "-z", "--", ":/")
-        ignored = self._ignored("--full-name", "--with-tree=HEAD", "--", ":/")
+        ignored = self._ignored(self.root, "--full-name", "--with-tree=HEAD", "--", ":/")
         if not changed or ignored is None:
             return ""
         without = [f":(top,exclude,literal){name}" for name in ignored & {*changed.split("\0")}]
@@ -65,17 +76,17 @@ class Source:
         return self._ask("diff", "HEAD", *plain.split(), "--", ":/", *without) or ""
 
     def copy(self, to: Path) -> Path:
-        """Copy what git tracks or would track below the root into the new folder ``to``; return what
+        """Copy what git tracks or would track below the folders into the new folder ``to``; return what
         is the root there.
 
         To the code in it the copy looks like the repository: what else lies beside a copied file, or above
-        the root, has a link there, such as a folder of data; so have large files, and what git ignores
+        the folders, has a link there, such as a folder of data; so have large files, and what git ignores
         although it tracks it: the code may need it, and it may be a secret.
         """
         assert self.root and self.top
         place = to / self.root.relative_to(self.top)
         place.mkdir(parents=True, exist_ok=True)
-        ignored = {self.root / name for name in self._ignored() or ()}
+        ignored = {Path(at, name) for at in self.folders for name in self._ignored(at) or ()}
         for path in self.files():
             target = to / path.relative_to(self.top)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -101,27 +112,30 @@ class Source:
         may hold anything."""
         if self.root is None:
             return []
-        listed = self._ask("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        listing = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        listed = [(at, _git(at, *listing)) for at in self.folders if self.repository]
         # Of a file that is being merged git has several versions.
-        names = dict.fromkeys((listed or "").split("\0"))
-        paths = [self.root / name for name in names if name]
+        paths = [
+            at / name for at, names in listed
+            for name in dict.fromkeys((names or "").split("\0")) if name
+        ]  # fmt: skip
         if not paths and self.package:  # no git, or a copy in a folder that git ignores
             top = self.root / self.package.partition(".")[0]
             paths = list(top.rglob("[!.]*"))  # not .env and the like
         # Outputs that git has not been told to ignore.
         sweeps = {path.parent for path in paths if path.name in ("sweep.json", "multirun.yaml")}
         runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
-        outputs = (sweeps | runs) - {self.root}
+        outputs = (sweeps | runs) - {*self.folders}
         kept = (path for path in paths if outputs.isdisjoint(path.parents))
         return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
 
     def _ask(self, *arguments: str) -> str | None:
         return _git(self.root, *arguments) if self.root and self.repository else None
 
-    def _ignored(self, *arguments: str) -> set[str] | None:
-        """The names of files that git tracks and ignores; None if it does not say."""
+    def _ignored(self, folder: Path | None, *arguments: str) -> set[str] | None:
+        """The names of files in ``folder`` that git tracks and ignores; None if it does not say."""
         tracked = ("ls-files", "--cached", "--ignored", "--exclude-standard", "-z")
-        listed = self._ask(*tracked, *arguments)
+        listed = _git(folder, *tracked, *arguments) if folder and self.repository else None
         return None if listed is None else set(listed.split("\0")) - {""}
 
     def _versions(self) -> dict[str, str]:
@@ -136,6 +150,23 @@ class Source:
             with suppress(importlib.metadata.PackageNotFoundError):
                 versions[name] = importlib.metadata.version(name)
         return versions
+
+
+def _imported_from(repository: Path) -> set[Path]:
+    """The folders in ``repository`` from which modules were imported."""
+    found = set()
+    for name, module in [*sys.modules.items()]:
+        file = getattr(module, "__file__", None)
+        if not file or "site-packages" in file or file.startswith(sys.base_prefix):
+            continue
+        path = Path(file).resolve()
+        if not path.is_relative_to(repository):
+            continue
+        path = path.parent if path.stem == "__init__" else path.with_suffix("")
+        parts = name.split(".")
+        if path.parts[-len(parts) :] == (*parts,):
+            found.add(path.parents[len(parts) - 1])
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

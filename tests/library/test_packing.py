@@ -24,9 +24,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         os, "sched_setaffinity", lambda process, own: cpus.extend(own), raising=False
     )
     for name in os.environ:
-        if name.startswith(("SLURM_", "OMP_")) or name in VISIBLE_GPUS:
+        if name.startswith(("SLURM_", "OMP_", "LOKY_")) or name in VISIBLE_GPUS:
             monkeypatch.delenv(name)
-    for name in ("OMP_NUM_THREADS", *VISIBLE_GPUS):
+    for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT", *VISIBLE_GPUS):
         monkeypatch.setenv(name, "")  # so that it is put back
         monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "8")
@@ -77,4 +77,4 @@ def test_cpus_of_others_are_not_taken(taken: list[int], monkeypatch: pytest.Monk
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "4")
     worker._take_share(1, 4)
     assert taken == []
-    assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == os.environ["LOKY_MAX_CPU_COUNT"] == "1"

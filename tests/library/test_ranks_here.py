@@ -2,6 +2,7 @@
 
 import os
 import sys
+from ast import literal_eval
 from importlib.util import find_spec
 
 import pytest
@@ -68,6 +69,30 @@ def test_gpus(overrides: str, ranks: int, seen: list[str], app: App) -> None:
         assert len({each[2] for each in left}) == 1
     else:
         assert len({each[2] for each in left}) == 2
+
+
+def test_a_task_that_knows_nothing_of_us_finds_its_ranks(app: App) -> None:
+    """By the variables of `torch.distributed`, which trainers read; a run alone has none of them."""
+    names = "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
+    task = f"""
+import os, pathlib, hydra
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config):
+    of_rank = [os.environ.get(name) for name in {names}]
+    pathlib.Path(config.folder, f"rank_{{of_rank[0]}}").write_text(str(of_rank))
+    return of_rank
+
+main()
+"""
+    (app.folder / "app.py").write_text(task)
+    arguments = "x=1", f"+folder='{app.folder}'", "hydra.launcher.tasks_per_node=2"
+    assert app(*arguments).returncode == 0
+    first, second = (literal_eval((app.folder / f"rank_{rank}").read_text()) for rank in (0, 1))
+    assert first[:5] == ["0", "2", "0", "2", "127.0.0.1"]
+    assert second == ["1", "2", "1", *first[3:]]
+    assert app(*arguments[:2], "hydra.sweep.dir=alone").returncode == 0
+    assert record(app.folder / "alone" / "0")["result"] == [None] * 6
 
 
 @pytest.mark.skipif(

@@ -47,7 +47,7 @@ def test_a_run_that_ends_without_asking_is_complete() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a worker is killed"), SystemExit(0)])
+@pytest.mark.parametrize("error", [RuntimeError("a worker is killed"), SystemExit("no room")])
 def test_what_a_run_raises_after_the_signal_is_its_stop(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +66,22 @@ def test_what_a_run_raises_after_the_signal_is_its_stop(
         os.kill(os.getpid(), signal.SIGUSR2)
         raise error
     assert again.value is error
+
+
+@pytest.mark.parametrize("code", [None, 0, 143])
+def test_a_run_may_answer_each_signal_by_an_exit(
+    code: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Lightning does: a run that is preempted a second time has not failed."""
+    reasons: list[str] = []
+    monkeypatch.setattr(signals, "before_hand_over", [reasons.append])
+    monkeypatch.setattr(signals, "supervised", True)
+    monkeypatch.setattr(signals, "raised_before", True)
+    with pytest.raises(SystemExit) as ended, stopping(GRACE_S):
+        os.kill(os.getpid(), signal.SIGTERM)
+        sys.exit(code)
+    assert ended.value.code == signals.STOPPED
+    assert reasons == ["SIGTERM"]
 
 
 def test_a_worker_leaves_signals_to_its_run() -> None:

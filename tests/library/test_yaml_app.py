@@ -312,20 +312,30 @@ def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
     assert "app.py" in submissions[0]["command"]
 
 
-def test_what_is_edited_while_jobs_wait_is_not_theirs(repository: App) -> None:
-    """Neither code nor config files: a job may wait for days."""
-    conf = repository.folder / "conf" / "model" / "large.yaml"
+@pytest.mark.parametrize("script", ["app.py", "scripts/app.py"])
+def test_what_is_edited_while_jobs_wait_is_not_theirs(script: str, repository: App) -> None:
+    """Neither code nor config files: a job may wait for days. A script may have both beside its folder, and be
+    started from anywhere."""
+    if script != "app.py":
+        code = (repository.folder / "app.py").read_text().replace('"conf"', '"../conf"')
+        path = "import sys\n\nsys.path.insert(0, __file__.rpartition('/scripts/')[0])\n"
+        (repository.folder / "scripts").mkdir()
+        (repository.folder / script).write_text(path + code)
+        repository.command[1] = str(repository.folder / script)
+        repository.folder = repository.folder.parent
+    folder = repository.sweep.parent
+    conf = folder / "conf" / "model" / "large.yaml"
     # One process does both runs, and waits for the file in the first.
-    (repository.folder / "helper.py").write_text(
+    (folder / "helper.py").write_text(
         "import pathlib, time\n\n\ndef scaled(scale):\n"
-        f"    while not pathlib.Path({str(repository.folder / 'go')!r}).exists():\n"
+        f"    while not pathlib.Path({str(folder / 'go')!r}).exists():\n"
         "        time.sleep(0.02)\n    return scale\n"
     )
     submitted = repository("model=small,large", "hydra.launcher.wait=false", ONE_PROCESS)
     assert submitted.returncode == 0, submitted.stderr
     conf.write_text("scale: 5\n")
-    (repository.folder / "helper.py").write_text("def scaled(scale):\n    return -1\n")
-    (repository.folder / "go").touch()
+    (folder / "helper.py").write_text("def scaled(scale):\n    return -1\n")
+    (folder / "go").touch()
     assert repository("model=small,large", ONE_PROCESS).returncode == 0  # waits for them
     assert [record(repository.sweep / number)["result"] for number in "01"] == [1, 100]
 
@@ -378,3 +388,22 @@ if __name__ == "__main__":
     yaml_app.command[1:2] = started
     assert yaml_app("x=2").returncode == 0
     assert record(yaml_app.sweep / "0")["result"] == 5
+
+
+def test_what_a_run_leaves_behind_ends_with_it(yaml_app: App) -> None:
+    """A pool's processes outlive one that is killed: they would hold on to cores and memory of the next run."""
+    (yaml_app.folder / "app.py").write_text("""
+import hydra, os, pathlib, signal, subprocess
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    if config.x == 2:
+        return [pathlib.Path(f"/proc/{pid}").exists() for pid in pathlib.Path("left").read_text().split()]
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    quiet = subprocess.Popen(["sleep", "600"])
+    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid}")
+    os.kill(os.getpid(), signal.SIGKILL)
+main()
+""")
+    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 1
+    assert record(yaml_app.sweep / "0")["state"] == "FAILED"
+    assert record(yaml_app.sweep / "1")["result"] == [False, False]

@@ -66,7 +66,9 @@ def _with_source(command: Command, directory: Path, submission: dict[str, Any]) 
         print(f"There is no copy of the source, so it is that of now{known}.", file=sys.stderr)
         return
     copy, top = directory / source, Path(submission["source_of"])
-    command.variables["PYTHONPATH"] = os.path.normpath(copy / submission["source_root"])
+    roots = submission.get("source_roots") or [submission["source_root"]]
+    paths = (os.path.normpath(copy / root) for root in roots)
+    command.variables["PYTHONPATH"] = os.pathsep.join(paths)
     app = place_of_app(command.words)
     script = Path(os.path.normpath(command.cwd / command.words[app]))
     if script.is_relative_to(top) and script.is_file():

@@ -46,8 +46,9 @@ class Work:
     timeout_min: int
     signal_delay_s: int
     origin: dict[str, Any]  # of the records of its runs
-    source: tuple[str, str] | None  # the folder of the app's code, and its copy
+    source: tuple[str, str] | None  # the folder with the app's code, and its copy
     process_per_run: bool = True
+    roots: list[str] = field(default_factory=list)  # in the copy, from which modules are imported
     common: int = 0  # length in bytes
     format: int = 2
     jobs: list[Todos] = field(default_factory=list)  # in format 1, which has no more lines

@@ -43,8 +43,9 @@ from .worker import Load, Todo, fail, flush, forget_chance, load, say, take_plac
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
-PR_SET_PDEATHSIG = 1  # of prctl(2)
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
 LIBC = ctypes.CDLL(None)
+LEFT_BEHIND_S = 2  # in which what a run has left behind may end
 
 
 class Supervisor:
@@ -93,6 +94,9 @@ class Supervisor:
             _end_with_parent()
             if os.getppid() != int(self.job.job_id):
                 return 1
+        with suppress(AttributeError):  # Linux only
+            # What a run leaves behind becomes a child of this process.
+            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
         self._word("starting").unlink(missing_ok=True)
@@ -201,7 +205,7 @@ class Supervisor:
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
             signals.handed_over[0] = 0
-            alarm = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL
+            alarm, own = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, _children()
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -210,6 +214,10 @@ class Supervisor:
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
+            code = os.waitstatus_to_exitcode(status)
+            ends = self.job.cluster == "slurm" and signals.unheard  # the job, and all that is in it
+            if (code < 0 or code == STOPPED) and not ends:
+                _end_left_behind(own)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
             attempt.hold()
@@ -217,7 +225,7 @@ class Supervisor:
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
             watch.record(todos[0].directory, todos[0].job_id)
-        return os.waitstatus_to_exitcode(status), usage
+        return code, usage
 
     def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
@@ -333,6 +341,36 @@ class Supervisor:
             with suppress(OSError), todo.log.open("a") as log:
                 print(error, file=log)
         todo.end(error, used=used)
+
+
+def _children() -> set[int]:
+    """The processes whose parent is this one."""
+    found: set[int] = set()
+    for children in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            found.update(map(int, children.read_text().split()))
+    return found
+
+
+def _end_left_behind(own: set[int]) -> None:
+    """End what a killed run has started, such as a pool's processes: the cores are others' now. Those of ``own`` are
+    this process's."""
+    for number in (
+        0,
+        signal.SIGTERM,
+        signal.SIGKILL,
+    ):  # 0 leaves them alone: W&B's service ends by itself
+        for process in _children() - own:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        deadline = time.monotonic() + LEFT_BEHIND_S
+        while left := _children() - own:
+            for process in left:
+                with suppress(ChildProcessError):
+                    os.waitpid(process, os.WNOHANG)
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
 
 
 def _end_with_parent() -> None:

@@ -141,7 +141,7 @@ def load(work: Work, payload: bytes) -> Load:
     share_parsed()
     if work.source:
         # `python -m` looks first into the folder where the command was typed.
-        sys.path.insert(0, work.source[1])
+        sys.path[:0] = work.roots or [work.source[1]]
     context, task_function, sweep, state = pickle.loads(payload)
     _become_started_module(task_function, work.source)
     Singleton.set_state(state)
@@ -180,6 +180,9 @@ def load(work: Work, payload: bytes) -> Load:
             begun.clear()
 
     def do(todo: Todo) -> int:
+        if work.ranks > 1 and work.use_srun and not work.shared:
+            with suppress(RuntimeError):  # which a task that asks is told
+                ranks.place(todo.directory).export()
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
@@ -275,10 +278,11 @@ def _take_share(place: int, here: int) -> None:
 
 
 def _use_cpus_of(ranks: int) -> None:
-    """Numerical libraries start a thread for each core that they see, which may be more than the job's: for one
-    of so many ``ranks`` on this node no more than its own."""
+    """Numerical libraries start a thread for each core that they see, joblib a process, which may be more than the
+    job's: for one of so many ``ranks`` on this node no more than its own."""
     if of_job := os.environ.get("SLURM_CPUS_ON_NODE"):
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(int(of_job) // ranks, 1)))
+        for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+            os.environ.setdefault(name, str(max(int(of_job) // ranks, 1)))
 
 
 def share_of(things: list[Any], place: int, places: int) -> list[Any]:

@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
-from .._hydra import Composer, subdir_of
+from .._hydra import Composer, config_folders, subdir_of
 from .._job.submission import KILLED, Result, Run, Work, log_name
 from .._overrides import directory_override, typed_overrides
 from .._recording import (
@@ -57,6 +57,7 @@ class Launcher(stock.BaseSubmititLauncher):
     _CANCEL: str  # command that ends jobs
     total = 0  # of runs, in all batches, if the sweeper says it
     _copy: Path | None = None  # of the source
+    _roots: Sequence[str] = ()  # in it, from which modules are imported
     _earlier: Earlier
 
     def launch(
@@ -69,7 +70,8 @@ class Launcher(stock.BaseSubmititLauncher):
         if not job_overrides:
             raise LauncherError("no runs: one of the parameters is swept over no value at all")
         gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
-        self.source = Source(self.task_function)
+        folders = config_folders(self.hydra_context.config_loader)
+        self.source = Source(self.task_function, folders)
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
         if self.directory not in self.folder.parents:
@@ -241,11 +243,14 @@ class Launcher(stock.BaseSubmititLauncher):
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
         if self.params["copy_source"] and self.source.files():
             folder = records.claim(self.directory / "source")
-            self._copy = self.source.copy(folder)
+            self.source.copy(folder)
+            self._copy, top = folder, self.source.top
+            roots = [os.path.relpath(root, top) for root in self.source.roots]
+            self._roots = [os.path.normpath(folder / root) for root in roots]
             submission["source"] = folder.name
-            # What it is of, and the folder in it from which the app's modules are imported.
-            submission["source_of"] = str(self.source.top)
-            submission["source_root"] = os.path.relpath(self._copy, folder)
+            # What it is of, and the folders in it from which the app's modules are imported.
+            submission["source_of"] = str(top)
+            submission["source_roots"] = roots
         for job in jobs:
             for run in job:
                 run.submission = number
@@ -256,7 +261,8 @@ class Launcher(stock.BaseSubmititLauncher):
             shared=shared,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
-            source=(str(self.source.root), str(self._copy)) if self._copy else None,
+            source=(str(self.source.top), str(self._copy)) if self._copy else None,
+            roots=[*self._roots],
             origin={name: submission[name] for name in of_runs},
             **parameters,
         )
@@ -267,7 +273,7 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _python_path(self) -> str:
         before = os.environ.get("PYTHONPATH")
-        return os.pathsep.join(str(path) for path in (self._copy, before) if path)
+        return os.pathsep.join(path for path in (*self._roots, before) if path)
 
     def _assign(self, jobs: Mapping[str, list[Run]], shared: bool, ranks: int) -> None:
         """Note which runs the ``jobs``, by id, are to do."""
