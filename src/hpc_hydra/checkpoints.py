@@ -29,7 +29,10 @@ NAME = re.compile(r"checkpoint_(\d+)-([0-9a-f]{8})\.ckpt")
 
 
 def save(
-    directory: Path, step: int, state: Any, dump: Callable[[Any, BinaryIO], object] = pickle.dump
+    directory: str | Path,
+    step: int,
+    state: Any,
+    dump: Callable[[Any, BinaryIO], object] = pickle.dump,
 ) -> None:
     """Save ``state``, as it is after ``step`` steps, beside the checkpoint before; older ones go, and so do those
     of later steps, which were damaged if the run goes on from before them.
@@ -44,6 +47,7 @@ def save(
             waits to be written. The checkpoints in it are as they were.
     """
     attempt.hold()
+    directory = Path(directory)
     draft = directory / f".checkpoint_{step}"
     with atomically(draft) as file:
         dump(state, file)
@@ -64,7 +68,7 @@ def save(
             path.unlink(missing_ok=True)
 
 
-def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> Any:
+def newest(directory: str | Path, load: Callable[[BinaryIO], Any] = pickle.load) -> Any:
     """The state in the newest checkpoint of ``directory`` that is whole; None if there is none.
 
     Args:
@@ -77,7 +81,7 @@ def newest(directory: Path, load: Callable[[BinaryIO], Any] = pickle.load) -> An
     return newest_with_step(directory, load)[1]
 
 
-def newest_with_step(directory: Path, load: Callable[[BinaryIO], Any]) -> tuple[int, Any]:
+def newest_with_step(directory: str | Path, load: Callable[[BinaryIO], Any]) -> tuple[int, Any]:
     """Like `newest`, after the number of steps; 0 and None if there is none."""
     for path in reversed(_paths(directory)):
         try:
@@ -92,14 +96,15 @@ def newest_with_step(directory: Path, load: Callable[[BinaryIO], Any]) -> tuple[
     return 0, None
 
 
-def newest_step(directory: Path) -> int | None:
+def newest_step(directory: str | Path) -> int | None:
     """After how many steps the newest checkpoint of ``directory`` was saved; None if there is none."""
     return max(map(_step, _paths(directory)), default=None)
 
 
-def _paths(directory: Path) -> list[Path]:
+def _paths(directory: str | Path) -> list[Path]:
     """The checkpoints in ``directory``, by their steps."""
-    return sorted(filter(lambda path: NAME.fullmatch(path.name), directory.glob("*")), key=_step)
+    there = Path(directory).glob("*")
+    return sorted(filter(lambda path: NAME.fullmatch(path.name), there), key=_step)
 
 
 def _step(path: Path) -> int:

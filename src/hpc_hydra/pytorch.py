@@ -214,7 +214,7 @@ def save(directory: str | Path, step: int, state: Callable[[], Any], every_s: fl
     _dump(state(), copy)
     _writing = _writer.submit(
         checkpoints.save,
-        Path(directory),
+        directory,
         step,
         copy.getbuffer(),
         lambda data, file: file.write(data),
@@ -259,7 +259,7 @@ def newest(directory: str | Path) -> Any:
     load = partial(torch.load, map_location="cpu", weights_only=True)
     deadline = time.monotonic() + SEEN_S
     while True:
-        step, state = checkpoints.newest_with_step(Path(directory), load)
+        step, state = checkpoints.newest_with_step(directory, load)
         if not distributed.is_initialized():
             return state
         steps = [0] * distributed.get_world_size()

@@ -18,10 +18,11 @@ def names(directory: Path) -> list[str]:
 
 
 def test_the_newest_of_the_last_two(tmp_path: Path) -> None:
+    """Of a directory by its name, too, as Hydra's config has it."""
     assert checkpoints.newest(tmp_path) is None
     for step in (8, 9, 10):
-        checkpoints.save(tmp_path, step, {"step": step})
-    assert checkpoints.newest(tmp_path) == {"step": 10}
+        checkpoints.save(str(tmp_path), step, {"step": step})
+    assert checkpoints.newest(str(tmp_path)) == {"step": 10}
     assert names(tmp_path) == ["checkpoint_10", "checkpoint_9"]
 
 
