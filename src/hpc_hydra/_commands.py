@@ -38,3 +38,11 @@ def processes() -> Iterator[tuple[int, str]]:
         for line in (answer("ps", "-ww", "-A", "-o", "pid=,args=") or "").splitlines():
             process, _, command = line.strip().partition(" ")
             yield int(process), command
+
+
+def children(parent: int | str = "self") -> Iterator[int]:
+    """The ids of the processes that ``parent`` has started, or taken over; none where the system does not tell."""
+    with suppress(OSError):
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):  # of a thread that has just ended
+                yield from map(int, path.read_text().split())

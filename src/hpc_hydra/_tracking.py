@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import _metrics
 from . import _signals as signals
+from ._commands import children
 from ._files import write_atomically
 from ._overrides import typed_overrides
 from ._ranks import global_rank
@@ -256,12 +257,11 @@ def _teardown() -> None:
 
 
 def _kill_service() -> None:
-    for children in Path("/proc/self/task").glob("*/children"):
+    for child in children():
         with suppress(OSError):
-            for child in map(int, children.read_text().split()):
-                if Path(f"/proc/{child}/comm").read_text().strip() == "wandb-core":
-                    os.kill(child, signal.SIGKILL)
-                    _within(LOST_TIMEOUT_S, partial(os.waitpid, child, 0))  # W&B does not
+            if Path(f"/proc/{child}/comm").read_text().strip() == "wandb-core":
+                os.kill(child, signal.SIGKILL)
+                _within(LOST_TIMEOUT_S, partial(os.waitpid, child, 0))  # W&B does not
 
 
 def _stable_id(directory: Path) -> str:
