@@ -186,11 +186,11 @@ def test_ranks(sweep_of: Callable[..., Sweep], cluster: Cluster) -> None:
         begun = len(sweep.steps(0))
         wait_until(lambda: len(sweep.steps(0)) > begun + 20, process)
         os.kill(sorted(runs_of(sweep.directory))[-1], signal.SIGKILL)
-        assert process.wait(60) == 1
+        assert process.wait(240) == 1
     begun = len(sweep.steps(0))
     with sweep.going_on(step=max(sweep.steps(0)) + 20) as process:
         slurm(sweep.project, "scancel", sweep.job)
-        assert process.wait(60) == 1
+        assert process.wait(240) == 1
     cluster.configure(SlurmdTimeout=5)
     try:
         with sweep.going_on(step=max(sweep.steps(0)) + 20) as process:
