@@ -88,6 +88,9 @@ class Supervisor:
         self.child = 0
         self.doing: list[Todo] = []  # by the child
         self._learned = False
+        self._own: set[int] | None = (
+            None  # processes that were there before a run that was killed or handed over
+        )
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
@@ -103,10 +106,11 @@ class Supervisor:
         self._word("starting").unlink(missing_ok=True)
         self._forget_results()
         code = self._work_off()
-        if code == STOPPED:
-            return self._stop()
         # Of a task's own code: the job script takes 143 for a TERM that ended this process.
-        return int(code != 0)
+        code = self._stop() if code == STOPPED else int(code != 0)
+        if self.job.cluster == "local":  # Slurm ends what is left of a job
+            self._end_left_behind()
+        return code
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
@@ -163,7 +167,10 @@ class Supervisor:
             if self._loaded:
                 begin, _ = self._loaded
                 begin(todos[0])
+            self._end_left_behind()
+            before = {*children()}
             code, usage = self._run(todos)
+            self._own = before if code < 0 or code == STOPPED else None
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
@@ -206,7 +213,7 @@ class Supervisor:
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
             signals.handed_over[0] = 0
-            alarm, own = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, {*children()}
+            alarm = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -215,10 +222,6 @@ class Supervisor:
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
-            code = os.waitstatus_to_exitcode(status)
-            ends = self.job.cluster == "slurm" and signals.unheard  # the job, and all that is in it
-            if (code < 0 or code == STOPPED) and not ends:
-                _end_left_behind(own)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
             attempt.hold()
@@ -226,7 +229,7 @@ class Supervisor:
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
             watch.record(todos[0].directory, todos[0].job_id)
-        return code, usage
+        return os.waitstatus_to_exitcode(status), usage
 
     def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
@@ -343,23 +346,24 @@ class Supervisor:
                 print(error, file=log)
         todo.end(error, used=used)
 
-
-def _end_left_behind(own: set[int]) -> None:
-    """End what a killed run has started, such as a pool's processes: the cores are others' now. Those of ``own`` are
-    this process's."""
-    # W&B's service ends by itself: 0 leaves them alone.
-    for number in (0, signal.SIGTERM, signal.SIGKILL):
-        for process in {*children()} - own:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-        deadline = time.monotonic() + LEFT_BEHIND_S
-        while left := {*children()} - own:
-            for process in left:
-                with suppress(ChildProcessError):
-                    os.waitpid(process, os.WNOHANG)
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.02)
+    def _end_left_behind(self) -> None:
+        """End what a killed run has started, such as a pool's processes: the cores are others' now."""
+        if self._own is None:
+            return
+        # W&B's service ends by itself: 0 leaves them alone.
+        for number in (0, signal.SIGTERM, signal.SIGKILL):
+            for process in {*children()} - self._own:
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
+            deadline = time.monotonic() + LEFT_BEHIND_S
+            while left := {*children()} - self._own:
+                for process in left:
+                    with suppress(ChildProcessError):
+                        os.waitpid(process, os.WNOHANG)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.02)
+        self._own = None
 
 
 def _end_with_parent() -> None:
