@@ -18,14 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def with_multirun(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with ``--multirun`` at the end if it stands anywhere or a preset is chosen.
+    """``arguments`` with ``--multirun`` at the end if it stands anywhere or a preset is chosen; without it if they
+    show the config, which Hydra does of one run.
 
     The preset sets hydra.mode, too; but Hydra 1.3 learns that only from a faultless command line, and
     would complain of a missing ``--multirun`` instead of the fault; Hydra 1.4 does not learn it.
 
     Raises:
         SystemExit: the command line sweeps over ``setup``. One sweep has one launcher: the default
-            one, which would run everything on this machine.
+            one, which would run everything on this machine. Or it shows the config of several runs.
     """
     gc.freeze()  # at a command's start all that is there stays; to look for garbage in it takes a tenth of --help
     setups = [each for each in _parsed(arguments) if each.key_or_group == "setup"]
@@ -33,6 +34,14 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
         sys.exit("setup: a command line has one preset. Type the command once for each of them.")
     others = [argument for argument in arguments if argument not in ("-m", "--multirun")]
     options = [argument for argument in others if argument.startswith("-")]  # --help, --cfg, ...
+    shows = {"--cfg", "-c", "--info", "-i"}.intersection(each.partition("=")[0] for each in options)
+    if shows:
+        several = " ".join(
+            str(each.input_line) for each in _parsed(others) if each.is_sweep_override()
+        )
+        if several:
+            sys.exit(f"{shows.pop()} shows one run: give one value instead of {several}")
+        return others
     if len(others) < len(arguments) or (setups and not options):
         return [*others, "--multirun"]
     return others
@@ -48,8 +57,8 @@ def _parsed(arguments: Iterable[str]) -> Iterator[Override]:
 
 
 def refuse_misfits(overrides: Iterable[str], config: DictConfig) -> None:
-    """Refuse what a ``+`` adds to the parameters of a `_target_` in ``config`` that it does not have, and a task
-    without a value for one that it needs.
+    """Refuse what a ``+`` adds to the parameters of a `_target_` in ``config`` that it does not have, and a task,
+    or what is made for it, without a value for one that it needs.
 
     Hydra suggests the + for any unknown name; ignored, it would make runs that only look different.
 
@@ -69,13 +78,29 @@ def refuse_misfits(overrides: Iterable[str], config: DictConfig) -> None:
         open_ended = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
         # A group such as +setup=NAME fills another node than that of its name.
         if name in node and name not in known and not open_ended:
-            faults.append(f"{target.__name__}() has no parameter {name}: {override.input_line}")
+            group = "" if parent else f", nor is there a group {name}"
+            faults.append(
+                f"{target.__name__}() has no parameter {name}{group}: {override.input_line}"
+            )
     if "_target_" in config:
-        task = str(config.get("_zen_target") or config._target_).rpartition(".")[2]
-        missing = [str(each) for each in config if OmegaConf.is_missing(config, each)]
-        faults += [f"{task}() needs a value for {each}: {each}=..." for each in missing]
+        faults += _needed(config)
     if faults:
         raise ConfigCompositionException("\n".join(faults))
+
+
+def _needed(node: DictConfig, place: str = "") -> Iterator[str]:
+    """What the call that ``node`` stands for, and those within it, need and have no value for."""
+    target = str(node.get("_zen_target") or node._target_).rpartition(".")[2]
+    if node.get("_partial_") or node.get("_zen_partial") or node.get("_recursive_") is False:
+        return  # the code can give it later
+    for name in map(str, node):
+        key = f"{place}{name}"
+        if OmegaConf.is_missing(node, name):
+            yield f"{target}() needs a value for {key}: {key}=..."
+        elif not OmegaConf.is_interpolation(node, name):
+            value = node[name]
+            if isinstance(value, DictConfig) and "_target_" in value:
+                yield from _needed(value, f"{key}.")
 
 
 def typed_overrides(config: DictConfig, whose: str = "task") -> list[str]:

@@ -184,7 +184,11 @@ def parse_options(text: str, target: str = "") -> dict[str, str | bool]:
         ValueError: a quotation that does not end.
     """
     options: dict[str, str | bool] = {}
-    for word in shlex.split(text):
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{error} in {text}") from None
+    for word in words:
         option, equals, value = word.lstrip("-").partition("=")
         its_target, _, name = option.rpartition(":")
         # Others have underscores of sbatch's own, such as gpu_cmode.

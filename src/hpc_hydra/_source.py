@@ -163,7 +163,8 @@ def _imported_from(repository: Path) -> set[Path]:
         if not path.is_relative_to(repository):
             continue
         path = path.parent if path.stem == "__init__" else path.with_suffix("")
-        parts = name.split(".")
+        # That of `python -m package` is called __main__, too.
+        parts = (getattr(getattr(module, "__spec__", None), "name", None) or name).split(".")
         if path.parts[-len(parts) :] == (*parts,):
             found.add(path.parents[len(parts) - 1])
     return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
 from . import _records as records
-from ._results import shown
+from ._results import flat, shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -128,7 +128,7 @@ def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[
 def short(result: Any) -> str:
     """``result`` in a cell of a table."""
     if isinstance(result, Mapping):
-        return ", ".join(f"{name}={short(value)}" for name, value in result.items())
+        return ", ".join(f"{name[1:]}={shown(value)}" for name, value in flat("", result))
     return shown(result)
 
 

@@ -25,6 +25,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -232,9 +233,11 @@ def _dump(state: Any, file: io.BytesIO) -> None:
     try:
         torch.load(file, map_location="meta", weights_only=True)  # without the data
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise TypeError(
-            "the state of a checkpoint may hold tensors, numbers, texts, and lists and dicts of them, since "
-            f"only those are read again (float(x) makes a number of one of numpy's): {error}"
+            f"the state of a checkpoint has what would not be read again: {found[1] if found else error}. It may "
+            "hold tensors, numbers, texts, and lists and dicts of them. float(x) makes a number of one of numpy's, "
+            'and hydra_convert="all" in builds(...) lists of Hydra\'s ListConfig'
         ) from None
 
 

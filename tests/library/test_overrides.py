@@ -10,6 +10,8 @@ from hpc_hydra._overrides import refuse_misfits
 
 from .using import App
 
+NOWHERE = "train() has no parameter learning_rate, nor is there a group learning_rate: {}"
+
 
 @pytest.mark.parametrize(
     "arguments",
@@ -30,6 +32,14 @@ def test_what_is_no_sweep_stays_as_it_is(arguments: str) -> None:
     assert with_multirun(arguments.split()) == arguments.split()
 
 
+@pytest.mark.parametrize("show", ["--cfg=job", "-c job", "--info all"])
+def test_the_config_is_shown_of_one_run(show: str) -> None:
+    """Hydra says that several values need --multirun, and has a traceback for --multirun beside --cfg."""
+    assert with_multirun(f"-m lr=1 {show}".split()) == ["lr=1", *show.split()]
+    with pytest.raises(SystemExit, match="one run: give one value instead of lr=1,2"):
+        with_multirun(f"-m lr=1,2 seed=3 {show}".split())
+
+
 @pytest.mark.parametrize("flag", [[], ["--multirun"]])
 def test_a_sweep_over_presets_is_refused(flag: list[str]) -> None:
     with pytest.raises(SystemExit, match="a command line has one preset"):
@@ -39,8 +49,8 @@ def test_a_sweep_over_presets_is_refused(flag: list[str]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        ("lr=3 +learning_rate=1", "train() has no parameter learning_rate: +learning_rate=1"),
-        ("++learning_rate=1", "train() has no parameter learning_rate: ++learning_rate=1"),
+        ("lr=3 +learning_rate=1", NOWHERE.format("+learning_rate=1")),
+        ("++learning_rate=1", NOWHERE.format("++learning_rate=1")),
         ("+model.hiden=3", "mlp() has no parameter hiden: +model.hiden=3"),
         ("model=free +model.anything=3", None),  # takes **options
         ("+setup=local", None),  # a group
@@ -64,12 +74,16 @@ def test_a_parameter_that_nobody_knows_is_refused(overrides: str, complaint: str
 
 
 def test_a_task_without_a_value_that_it_needs_is_refused() -> None:
-    """All runs of a sweep would fail, and each in a job."""
-    config = OmegaConf.create({"_target_": "my.task.train", "gamma": "???", "hydra": {}})
-    with pytest.raises(
-        ConfigCompositionException, match=r"^train\(\) needs a value for gamma: gamma=\.\.\.$"
-    ):
-        refuse_misfits([], config)
+    """All runs of a sweep would fail, and each in a job. What is partial, the task itself can complete."""
+    net = {"_target_": "my.Net", "depth": "???", "loss": "${loss}"}
+    partial = {"_target_": "my.Adam", "_partial_": True, "lr": "???"}
+    task = {"_target_": "my.train", "gamma": "???", "loss": None, "net": net, "optimizer": partial}
+    with pytest.raises(ConfigCompositionException) as refusal:
+        refuse_misfits([], OmegaConf.create({**task, "hydra": {}}))
+    assert str(refusal.value).splitlines() == [
+        "train() needs a value for gamma: gamma=...",
+        "Net() needs a value for net.depth: net.depth=...",
+    ]
 
 
 @pytest.mark.parametrize("arguments", ["+learning_rate=1", "+setup=local seed=1,2 +model.hiden=3"])

@@ -120,11 +120,14 @@ def test_what_diverged_and_long_names_leave_room_for_the_rest(tmp_path: Path) ->
 
 
 def test_many_runs_are_a_line_each(tmp_path: Path) -> None:
-    """As one collection, which is quick to draw; a run with one step is a point."""
+    """As one collection, which is quick to draw; a run with one step is a point, and one that diverged is none."""
     steps = {run: 3 * [{"loss": 1.0 + run}] for run in range(11)}
-    overrides = [f"lr={run}" for run in range(12)]
-    sweep = made(tmp_path / "sweep", overrides, [0.0] * 12, {**steps, 11: [{"loss": -1.0}]})
-    axes = learning_curves(runs_of(sweep), "loss").axes[0]
+    overrides = [f"lr={run}" for run in range(13)]
+    steps |= {11: [{"loss": -1.0}], 12: 3 * [{"loss": math.nan}]}
+    sweep = made(tmp_path / "sweep", overrides, [0.0] * 13, steps)
+    figure = learning_curves(runs_of(sweep), "loss")
+    figure.canvas.draw()
+    axes = figure.axes[0]
     assert [len(lines.get_paths()) for lines in axes.collections] == [12]
     assert numpy.array_equal(axes.lines[0].get_xydata(), [[1, -1]])
     low, high = axes.get_ylim()

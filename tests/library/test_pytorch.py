@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from hpc_hydra import pytorch
 
@@ -109,6 +110,9 @@ def test_what_would_not_be_read_again_is_not_saved(tmp_path: Path) -> None:
     pytorch.save(tmp_path, 1, lambda: {"loss": 0.5})
     with pytest.raises(TypeError, match=r"float\(x\) makes a number"):
         pytorch.save(tmp_path, 2, lambda: {"loss": numpy.float64(0.5)})
+    betas = OmegaConf.create([0.9, 0.999])  # as an optimizer made by Hydra keeps them
+    with pytest.raises(TypeError, match=r"ListConfig\. .*hydra_convert=\"all\""):
+        pytorch.save(tmp_path, 2, lambda: {"betas": betas})
     assert pytorch.newest(tmp_path) == {"loss": 0.5}
 
 

@@ -112,13 +112,15 @@ def test_the_table_shows_runs_in_every_state(
     (tmp_path / "0").mkdir()
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "1").touch()
+    result = {"loss": 0.98765, "valid": {"top1": 1, "top5": 2}}
     records.write(
-        tmp_path / "0" / records.RUN, {"state": "COMPLETED", "restarts": 1, "result": 0.98765}
+        tmp_path / "0" / records.RUN, {"state": "COMPLETED", "restarts": 1, "result": result}
     )
     records.record_end(tmp_path / "1", overrides[1], "7_1", "Traceback\nValueError: [bad]")
     app(["status", str(tmp_path)], standalone_mode=False)
     output = capsys.readouterr().out
-    for text in ("lr=[1]", "0.9877", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
+    assert "loss=0.9877, valid.top1=1, valid.top5=2" in output  # as hpc results names them
+    for text in ("lr=[1]", "FAILED", "PENDING", "7_2", "ValueError: [bad]", "jobs/1"):
         assert text in output
     assert "hpc_gpu" not in output
 

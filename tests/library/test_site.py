@@ -64,6 +64,12 @@ def test_a_wrong_time_limit_is_named() -> None:
         sbatch.minutes("an hour")
 
 
+def test_a_quotation_that_does_not_end_is_named() -> None:
+    """The traceback shows a line of configs.py; what is wrong stands in cluster.py."""
+    with pytest.raises(ValueError, match=r'No closing quotation in .*constraint="a100'):
+        Site(__file__).slurm("partition=gpu", 'constraint="a100')
+
+
 @pytest.mark.parametrize(
     ("venv", "path"),
     [

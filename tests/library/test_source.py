@@ -151,6 +151,19 @@ def test_a_package_outside_of_git_is_copied_without_what_is_hidden(
     assert {"python", "hydra-core", "submitit", "hpc-hydra"} <= provenance["versions"].keys()
 
 
+def test_a_package_that_is_run_is_imported_from_beside_it(package: Path) -> None:
+    """With its own folder on the path of a job, its datasets.py stands in for the library of that name."""
+    program = (
+        "from hpc_hydra._source import Source\nfrom .task import train\nprint(Source(train).roots)"
+    )
+    (package / "__main__.py").write_text(program)
+    command = [sys.executable, "-m", package.name]
+    printed = subprocess.run(
+        command, cwd=package.parent, check=True, capture_output=True, text=True
+    )
+    assert printed.stdout.strip() == str([package.parent])
+
+
 def test_an_installed_package_is_no_source(package: Path, tmp_path: Path) -> None:
     """Nobody edits it; nor, in a notebook, is there a file."""
     packages = tmp_path / "lib" / "site-packages"

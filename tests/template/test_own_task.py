@@ -4,8 +4,9 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
 from faults import ONE_THREAD
-from running import Project
+from running import TEMPLATE, Project
 
 TASK = '''\
 """The task: add up numbers."""
@@ -39,12 +40,42 @@ def test_the_sum(tmp_path: Path) -> None:
 """
 
 
-def test_three_files_change(project: Project, tmp_path: Path) -> None:
+@pytest.fixture
+def own(project: Project, tmp_path: Path) -> Project:
+    """A copy to be changed."""
     folder = tmp_path / "hpc-experiment"
     shutil.copytree(project.path, folder, ignore=shutil.ignore_patterns(".*", "outputs"))
     (folder / ".venv").symlink_to(project.path / ".venv")
-    own = Project(folder, {"PYTHONPATH": f"{folder}/src"})
-    package, tests = folder / "src" / "hpc_experiment", folder / "tests"
+    return Project(folder, {"PYTHONPATH": f"{folder}/src"})
+
+
+def test_a_second_command_as_the_page_has_it(own: Project, tmp_path: Path) -> None:
+    """The function is imported by the store, so it cannot lie in the module that is started."""
+    package, page = own.path / "src" / "hpc_experiment", TEMPLATE / "docs" / "own-task.md"
+    example = page.read_text().partition("**A second command**")[2].split("```")[1]
+    stored, _, run = example.removeprefix("python").partition("\n\n\n")
+    with (package / "task.py").open("a") as file:
+        file.write("\n\ndef describe(output_dir: str, runs: int = 3) -> int:\n    return runs\n")
+    imported = "from .task import train\n"
+    text = (package / "configs.py").read_text()
+    both = text.replace(imported, "from .task import describe, train\n")
+    (package / "configs.py").write_text(both + stored)
+    text = (package / "__main__.py").read_text()
+    text = re.sub(r"@hydra\.main.*?\n\n\n", lambda _: run + "\n\n", text, flags=re.DOTALL)
+    (package / "describe.py").write_text(text.replace(imported, "from .task import describe\n"))
+    words = (
+        "hpc_experiment.describe",
+        "+setup=local",
+        "runs=4,5",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )
+    done = own.run("python", "-m", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.findall(r"runs=\d +COMPLETED .* (\d+) *$", done.stdout, re.MULTILINE) == ["4", "5"]
+
+
+def test_three_files_change(own: Project, project: Project, tmp_path: Path) -> None:
+    package, tests = own.path / "src" / "hpc_experiment", own.path / "tests"
     (package / "task.py").write_text(TASK)
     (tests / "test_task.py").write_text(TEST)
     configs = package / "configs.py"
