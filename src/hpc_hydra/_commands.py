@@ -27,6 +27,15 @@ def answer(*command: str) -> str | None:
         return None
 
 
+def children(process: int | str = "self") -> list[int]:
+    """The processes that ``process`` has started, as far as they have not been waited for."""
+    found: list[int] = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # the thread, or the process, has just ended
+            found += map(int, path.read_text().split())
+    return found
+
+
 def processes() -> Iterator[tuple[int, str]]:
     """The id of each process of this machine, and its command line."""
     if Path("/proc/self").exists():  # images for containers have no ps

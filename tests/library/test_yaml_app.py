@@ -142,7 +142,12 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    "close", ["sys.stdout.close(); sys.stderr.close()", "os.closerange(3, 256)"]
+    "close",
+    [
+        "sys.stdout.close(); sys.stderr.close()",
+        "sys.stdout.close(); os.close(1)",
+        "os.closerange(3, 256)",
+    ],
 )
 def test_a_task_may_close_what_is_open(close: str, yaml_app: App) -> None:
     app = yaml_app.folder / "app.py"
@@ -398,12 +403,13 @@ import hydra, os, pathlib, signal, subprocess
 def main(config):
     if config.x == 2:
         return [pathlib.Path(f"/proc/{pid}").exists() for pid in pathlib.Path("left").read_text().split()]
-    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    loop = "trap '' TERM; sleep 600 & echo $!; while :; do sleep 1; done"
+    deaf = subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, text=True)
     quiet = subprocess.Popen(["sleep", "600"])
-    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid}")
+    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid} {deaf.stdout.readline()}")
     os.kill(os.getpid(), signal.SIGKILL)
 main()
 """)
     assert yaml_app("x=1,2", ONE_PROCESS).returncode == 1
     assert record(yaml_app.sweep / "0")["state"] == "FAILED"
-    assert record(yaml_app.sweep / "1")["result"] == [False, False]
+    assert record(yaml_app.sweep / "1")["result"] == [False] * 3

@@ -36,6 +36,7 @@ from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
+from .._commands import children
 from .._signals import STOPPED, WARNING
 from .submission import KILLED, Work, log_name
 from .watch import Watch
@@ -205,7 +206,7 @@ class Supervisor:
         with os.fdopen(memory("learned"), "w+b") as learned:
             self.doing = todos
             signals.handed_over[0] = 0
-            alarm, own = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, _children()
+            alarm, own = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, {*children()}
             signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
             child = self.child = os.fork()
             if child == 0:
@@ -343,31 +344,18 @@ class Supervisor:
         todo.end(error, used=used)
 
 
-def _children() -> set[int]:
-    """The processes whose parent is this one."""
-    found: set[int] = set()
-    for children in Path("/proc/self/task").glob("*/children"):
-        with suppress(OSError):
-            found.update(map(int, children.read_text().split()))
-    return found
-
-
 def _end_left_behind(own: set[int]) -> None:
     """End what a killed run has started, such as a pool's processes: the cores are others' now. Those of ``own`` are
     this process's."""
-    for number in (
-        0,
-        signal.SIGTERM,
-        signal.SIGKILL,
-    ):  # 0 leaves them alone: W&B's service ends by itself
-        for process in _children() - own:
-            with suppress(ProcessLookupError):
-                os.kill(process, number)
-        deadline = time.monotonic() + LEFT_BEHIND_S
-        while left := _children() - own:
+    for number in (0, signal.SIGTERM, signal.SIGKILL):  # W&B's service ends by itself, after 0
+        told, deadline = own, time.monotonic() + LEFT_BEHIND_S
+        while left := {*children()} - own:  # of one that has ended the children come next
             for process in left:
-                with suppress(ChildProcessError):
+                with suppress(ProcessLookupError, ChildProcessError):
+                    if process not in told:
+                        os.kill(process, number)
                     os.waitpid(process, os.WNOHANG)
+            told = told | left
             if time.monotonic() > deadline:
                 break
             time.sleep(0.02)

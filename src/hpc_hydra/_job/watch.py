@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _records as records
+from .._commands import children
 from .._ranks import VISIBLE_GPUS
 from .worker import say
 
@@ -90,10 +91,8 @@ class Watch:
 def _family(process: int) -> Iterator[int]:
     """It, and what it has started."""
     yield process
-    with suppress(OSError):
-        for path in Path(f"/proc/{process}/task").glob("*/children"):
-            for child in path.read_text().split():
-                yield from _family(int(child))
+    for child in children(process):
+        yield from _family(child)
 
 
 def _memory_mib(process: int) -> float:

@@ -295,8 +295,9 @@ def _reopen_streams() -> None:
     """A task may close what others still print to; Python leaves the descriptors open."""
     for descriptor, name in enumerate(("stdout", "stderr"), 1):
         stream = getattr(sys, name)
-        if stream is None or stream.closed:
-            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+        with suppress(OSError):  # not so the task
+            if stream is None or stream.closed:
+                setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
 
 
 def flush() -> None:
