@@ -46,6 +46,7 @@ SIGNALS = {
 HAND_OVER_S = 10
 TERM_GRACE_S = 20
 SAME_SIGNAL_S = 0.1  # in which it has reached all processes of a job
+ITS_END_S = 0.5  # in which it has ended a process that does not expect it
 
 STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL of sysexits.h
 
@@ -108,8 +109,10 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
     """Let signals ask the run inside of the block to stop; put the handlers back after it.
 
     In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
-    SystemExit. So is one that raises something after a signal, which may have killed a process that it
-    needed; a run that did so the last time too has failed, unless it left by SystemExit. A block inside of another one takes its place.
+    SystemExit. So is one that has lost a process to the signal, which Slurm sends to the programs of a task too: whoever
+    does not look at their exit codes takes half a result for a whole one. And one that raises something else after a
+    signal; a run that did so the last time too has failed, unless it left by SystemExit. A block inside of another one
+    takes its place.
 
     Args:
         grace_s: for each signal the seconds that the run has to return after it.
@@ -131,11 +134,19 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
                 time.sleep(SAME_SIGNAL_S)
                 # The answer to a signal that the task chose itself, or its trainer: no failure, however often.
                 meant = isinstance(error, SystemExit) and not isinstance(error.code, str)
+                meant = meant or _current.has_lost_process()
                 if _current.signal is None or (raised_before and not meant):
                     raise
                 log.warning("raised after %s", _current.signal.name, exc_info=not meant)
                 then = "" if meant else f", then {type(error).__name__}: {error}"
                 _current.hand_over(_current.signal, then)
+            if time.monotonic() - _current.lost_at < SAME_SIGNAL_S:
+                time.sleep(SAME_SIGNAL_S)
+            if _current.signal and _current.has_lost_process():
+                log.warning(
+                    "%s has ended a process of the run, which is not complete", _current.signal.name
+                )
+                _current.tell()
             if _current.told and _current.signal:
                 _current.hand_over(_current.signal)
         except KeyboardInterrupt:
@@ -224,6 +235,7 @@ class _StopRequest:
         self.grace_s = grace_s
         self.signal: signal.Signals | None = None
         self.told = False
+        self._signal_at, self.lost_at = float("inf"), float("-inf")
         self._handing_over = threading.Lock()
         self._before: dict[signal.Signals, Any] = {}
 
@@ -233,8 +245,12 @@ class _StopRequest:
         self._old_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         # CONT keeps its handler, but one that the task installs is taken away again.
         handlers = {signal.SIGCONT: signal.getsignal(signal.SIGCONT) or signal.SIG_DFL}
+        if signal.getsignal(signal.SIGCHLD) is not None:  # a handler of C's could not be put back
+            handlers[signal.SIGCHLD] = self._on_signal
         self._installed = _handlers(handlers | dict.fromkeys(self.grace_s, self._on_signal))
         self._before = self._installed.__enter__()
+        if signal.SIGCHLD in handlers:
+            signal.siginterrupt(signal.SIGCHLD, False)  # libraries expect it no more than before
         self._thread = threading.Thread(target=self._keep_deadline, daemon=True)
         self._thread.start()
         return self
@@ -250,11 +266,23 @@ class _StopRequest:
         self.told = self.told or self.signal is not None
         return self.told
 
+    def has_lost_process(self) -> bool:
+        """Whether one that the run has waited for ended just when the signal came, and no helper that nobody misses."""
+        helper = None
+        with suppress(ChildProcessError, AttributeError):  # there are none; macOS
+            helper = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return not helper and abs(self.lost_at - self._signal_at) < ITS_END_S
+
     def _on_signal(self, number: int, frame: object) -> None:
-        # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
-        self.signal = self.signal or signal.Signals(number)
-        with suppress(OSError):
-            os.write(self._writer, bytes([number]))
+        if number == signal.SIGCHLD:
+            if abs(self.lost_at - self._signal_at) >= ITS_END_S:
+                self.lost_at = time.monotonic()
+        else:
+            self.signal = self.signal or signal.Signals(number)
+            self._signal_at = min(self._signal_at, time.monotonic())
+            # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.
+            with suppress(OSError):
+                os.write(self._writer, bytes([number]))
         before = self._before.get(signal.Signals(number))
         while isinstance(owner := getattr(before, "__self__", None), _StopRequest):
             before = owner._before.get(signal.Signals(number))  # of a block around this one

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -45,6 +46,39 @@ def test_the_task_saves_then_the_process_ends(
 def test_a_run_that_ends_without_asking_is_complete() -> None:
     with stopping(GRACE_S):
         os.kill(os.getpid(), signal.SIGUSR2)
+
+
+@pytest.mark.parametrize("first", ["its program", "the run"])
+def test_a_run_whose_program_ended_at_the_signal_has_stopped(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm sends it to both, in any order. Half a result is not to pass for a whole one, where the task does not look
+    at exit codes; where it does, that is no failure, however often."""
+    reasons: list[str] = []
+    monkeypatch.setattr(signals, "before_hand_over", [reasons.append])
+    monkeypatch.setattr(signals, "raised_before", True)
+    for check in (False, True):
+        with pytest.raises(SystemExit), stopping(GRACE_S):
+            program = subprocess.Popen(["sleep", "600"])
+            for process in (program.pid, os.getpid())[:: 1 if first == "its program" else -1]:
+                os.kill(process, signal.SIGUSR2)
+            if program.wait() and check:
+                raise subprocess.CalledProcessError(program.returncode, "sleep")
+    assert reasons == ["SIGUSR2"] * 2
+
+
+def test_a_run_without_need_of_the_process_that_ended_is_complete() -> None:
+    """It had ended before; or is a helper for which nobody waits, such as `multiprocessing` has."""
+    with stopping(GRACE_S):
+        subprocess.run(["true"], check=True)
+        time.sleep(signals.ITS_END_S)
+        os.kill(os.getpid(), signal.SIGUSR2)
+    helper = subprocess.Popen(["sleep", "600"])
+    with stopping(GRACE_S):
+        helper.send_signal(signal.SIGUSR2)
+        os.waitid(os.P_PID, helper.pid, os.WEXITED | os.WNOWAIT)
+        os.kill(os.getpid(), signal.SIGUSR2)
+    helper.wait()
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a worker is killed"), SystemExit("no room")])
