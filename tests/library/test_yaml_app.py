@@ -1,6 +1,7 @@
 """An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
 
 import random
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -393,6 +394,26 @@ if __name__ == "__main__":
     yaml_app.command[1:2] = started
     assert yaml_app("x=2").returncode == 0
     assert record(yaml_app.sweep / "0")["result"] == 5
+
+
+def test_an_app_that_another_program_calls(yaml_app: App) -> None:
+    """As a test or a notebook does, more than once. Its configs are those of a package then."""
+    (yaml_app.folder / "conf" / "__init__.py").touch()
+    app = yaml_app.folder / "app.py"
+    app.write_text(app.read_text().replace("\nmain()", ""))
+    (yaml_app.folder / "calls.py").write_text("import app\napp.main()\napp.main()\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=yaml_app.folder, check=True)
+    yaml_app.command[1] = "calls.py"
+    ended = yaml_app("x=1,2", ONE_PROCESS)
+    assert ended.returncode == 0, ended.stderr
+    assert record(yaml_app.sweep / "1")["result"] == 0.5
+
+
+def test_a_command_without_stderr(yaml_app: App) -> None:
+    """As of a daemon, which closes it."""
+    closed = shlex.join([*yaml_app.command, "x=1,2", ONE_PROCESS]) + " 2>&-"
+    assert subprocess.run(closed, shell=True, cwd=yaml_app.folder).returncode == 0
+    assert record(yaml_app.sweep / "1")["result"] == 0.5
 
 
 def test_what_a_run_leaves_behind_ends_with_it(yaml_app: App) -> None:
