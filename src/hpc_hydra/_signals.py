@@ -11,7 +11,7 @@ CONT, when it preempts or cancels a job.
     at once, by a handler of submitit's.
 
 `ignoring`
-    A signal does nothing as long as the run lasts.
+    A signal does nothing as long as the run lasts, nor to its programs, but for TERM, which ends those.
 
 Handlers that a library installed before the run are called all the same, those that it installs
 during the run are its own, and after the run all are as they were before.
@@ -98,7 +98,12 @@ def ignoring(*numbers: signal.Signals) -> Iterator[None]:
     global _ignored
     before, _ignored = _ignored, numbers or SIGNALS
     try:
-        with _handlers(dict.fromkeys(_ignored, signal.SIG_IGN)):
+        handlers: dict[signal.Signals, Any] = dict.fromkeys(_ignored, signal.SIG_IGN)
+        if (
+            signal.SIGTERM in handlers
+        ):  # programs inherit what is ignored, and would outlive `terminate`
+            handlers[signal.SIGTERM] = lambda *_: None
+        with _handlers(handlers):
             yield
     finally:
         _ignored = before

@@ -129,15 +129,16 @@ def test_a_worker_leaves_signals_to_its_run() -> None:
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)]).returncode == 0
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("policy", ["stopping(signals.usual_grace_s(60))", "ignoring()"])
-def test_a_pool_of_processes_ends_within_a_run(policy: str) -> None:
+def test_a_pool_of_processes_ends_within_a_run(policy: str, method: str) -> None:
     """It sends them TERM, which is neither for the run nor to be ignored by them, however early it comes."""
     program = f"""
         import multiprocessing
         from hpc_hydra import _signals as signals, ignoring, stop_requested, stopping
         with {policy}:
-            for _ in range(5):
-                with multiprocessing.get_context("fork").Pool(3) as pool:
+            for _ in range({5 if method == "fork" else 1}):
+                with multiprocessing.get_context("{method}").Pool(3) as pool:
                     assert pool.map(abs, [-1]) == [1]
             assert not stop_requested()
     """

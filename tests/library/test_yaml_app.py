@@ -396,6 +396,20 @@ if __name__ == "__main__":
     assert record(yaml_app.sweep / "0")["result"] == 5
 
 
+def test_signals_are_ignored_by_the_programs_of_a_run_too(yaml_app: App) -> None:
+    (yaml_app.folder / "app.py").write_text("""
+import hydra, signal, subprocess
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    program = subprocess.Popen(["sleep", "0.1"])
+    program.send_signal(signal.SIGUSR2)
+    return program.wait()
+main()
+""")
+    assert yaml_app("+signal_policy=ignore").returncode == 0
+    assert record(yaml_app.sweep / "0")["result"] == 0
+
+
 def test_an_app_that_another_program_calls(yaml_app: App) -> None:
     """As a test or a notebook does, more than once. Its configs are those of a package then."""
     (yaml_app.folder / "conf" / "__init__.py").touch()

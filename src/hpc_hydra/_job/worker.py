@@ -159,7 +159,8 @@ def load(work: Work, payload: bytes) -> Load:
         """An app with handlers of its own replaces these for its run."""
         grace_s, process = signals.usual_grace_s(work.signal_delay_s), os.getpid()
         try:
-            with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
+            ignored = signals.is_ignoring(config)
+            with signals.ignoring() if ignored else signals.stopping(grace_s):
                 return task_function(config)
         finally:
             if os.getpid() != process:  # a child that the task has forked would go on as the run
