@@ -45,7 +45,8 @@ def print_table(directory: Path, rows: int = 100) -> None:
     where = console()
     for part in table(directory, runs, rows):
         where.print(part, soft_wrap=not isinstance(part, Table))  # paths are to be copied
-    if where.is_terminal and not any(run["state"] in records.UNDER_WAY for run in runs):
+    watched = sys.stdout and sys.stdout.isatty()
+    if watched and not any(run["state"] in records.UNDER_WAY for run in runs):
         name = "" if directory == records.newest_sweep() else f" {shlex.quote(str(directory))}"
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):
