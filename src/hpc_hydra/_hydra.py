@@ -117,6 +117,8 @@ def _sources(loader: ConfigLoader) -> list[Any]:
 
 def _folder_of(source: Any) -> Path | None:
     scheme, _, path = (source.path or "").rpartition("://")
+    if hasattr(source, "scheme"):  # which has it no more in its path: that may be a package
+        scheme = source.scheme()
     return Path(path).resolve() if path and scheme in ("", "file") else None
 
 

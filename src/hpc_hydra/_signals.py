@@ -11,7 +11,7 @@ CONT, when it preempts or cancels a job.
     at once, by a handler of submitit's.
 
 `ignoring`
-    A signal does nothing as long as the run lasts.
+    A signal does nothing as long as the run lasts, nor to its programs, but for TERM, which ends those.
 
 Handlers that a library installed before the run are called all the same, those that it installs
 during the run are its own, and after the run all are as they were before.
@@ -25,6 +25,7 @@ import mmap
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -97,7 +98,11 @@ def ignoring(*numbers: signal.Signals) -> Iterator[None]:
     global _ignored
     before, _ignored = _ignored, numbers or SIGNALS
     try:
-        with _handlers(dict.fromkeys(_ignored, signal.SIG_IGN)):
+        handlers: dict[signal.Signals, Any] = dict.fromkeys(_ignored, signal.SIG_IGN)
+        if signal.SIGTERM in handlers:
+            # Programs inherit what is ignored, and would outlive their `terminate`.
+            handlers[signal.SIGTERM] = lambda *_: None
+        with _handlers(handlers):
             yield
     finally:
         _ignored = before
@@ -108,8 +113,9 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
     """Let signals ask the run inside of the block to stop; put the handlers back after it.
 
     In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
-    SystemExit. So is one that raises something after a signal, which may have killed a process that it
-    needed; a run that did so the last time too has failed, unless it left by SystemExit. A block inside of another one takes its place.
+    SystemExit. So is one that raises something after a signal, which may have killed a process that it needed; a run that
+    did so the last time too has failed, unless it left by SystemExit, or says by CalledProcessError that the signal
+    has ended a program. A block inside of another one takes its place.
 
     Args:
         grace_s: for each signal the seconds that the run has to return after it.
@@ -131,6 +137,7 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
                 time.sleep(SAME_SIGNAL_S)
                 # The answer to a signal that the task chose itself, or its trainer: no failure, however often.
                 meant = isinstance(error, SystemExit) and not isinstance(error.code, str)
+                meant = meant or _current.has_ended_program(error)
                 if _current.signal is None or (raised_before and not meant):
                     raise
                 log.warning("raised after %s", _current.signal.name, exc_info=not meant)
@@ -249,6 +256,11 @@ class _StopRequest:
     def tell(self) -> bool:
         self.told = self.told or self.signal is not None
         return self.told
+
+    def has_ended_program(self, error: BaseException) -> bool:
+        """Whether ``error`` says that the signal has, or a shell that had called it."""
+        code = error.returncode if isinstance(error, subprocess.CalledProcessError) else 0
+        return self.signal is not None and (-code if code < 0 else code - 128) in SIGNALS
 
     def _on_signal(self, number: int, frame: object) -> None:
         # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.

@@ -29,7 +29,8 @@ def console() -> Console:
     """As wide as the terminal; elsewhere wide enough for any table, since a path that is cut is none, and without colours."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(width=1000, highlight=False)
+    here = sys.stdout and sys.stdout.isatty()  # who closes it has none
+    return Console(highlight=False) if here else Console(width=1000, highlight=False)
 
 
 def print_table(directory: Path, rows: int = 100) -> None:
@@ -44,7 +45,8 @@ def print_table(directory: Path, rows: int = 100) -> None:
     where = console()
     for part in table(directory, runs, rows):
         where.print(part, soft_wrap=not isinstance(part, Table))  # paths are to be copied
-    if sys.stdout.isatty() and not any(run["state"] in records.UNDER_WAY for run in runs):
+    watched = sys.stdout and sys.stdout.isatty()
+    if watched and not any(run["state"] in records.UNDER_WAY for run in runs):
         name = "" if directory == records.newest_sweep() else f" {shlex.quote(str(directory))}"
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):

@@ -47,6 +47,23 @@ def test_a_run_that_ends_without_asking_is_complete() -> None:
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
+@pytest.mark.parametrize("program", [["sleep", "600"], ["sh", "-c", "sleep 600; exit $?"]])
+def test_a_run_whose_program_ended_at_the_signal_has_stopped(
+    program: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm sends it to both. That is no failure, however often."""
+    reasons: list[str] = []
+    monkeypatch.setattr(signals, "before_hand_over", [reasons.append])
+    monkeypatch.setattr(signals, "raised_before", True)
+    with pytest.raises(SystemExit), stopping(GRACE_S):
+        started = subprocess.Popen(program, start_new_session=True)
+        os.killpg(started.pid, signal.SIGUSR2)
+        code = started.wait()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        raise subprocess.CalledProcessError(code, program)
+    assert reasons == ["SIGUSR2"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a worker is killed"), SystemExit("no room")])
 def test_what_a_run_raises_after_the_signal_is_its_stop(
     error: BaseException, monkeypatch: pytest.MonkeyPatch
@@ -95,15 +112,16 @@ def test_a_worker_leaves_signals_to_its_run() -> None:
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(program)]).returncode == 0
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.parametrize("policy", ["stopping(signals.usual_grace_s(60))", "ignoring()"])
-def test_a_pool_of_processes_ends_within_a_run(policy: str) -> None:
+def test_a_pool_of_processes_ends_within_a_run(policy: str, method: str) -> None:
     """It sends them TERM, which is neither for the run nor to be ignored by them, however early it comes."""
     program = f"""
         import multiprocessing
         from hpc_hydra import _signals as signals, ignoring, stop_requested, stopping
         with {policy}:
-            for _ in range(5):
-                with multiprocessing.get_context("fork").Pool(3) as pool:
+            for _ in range({5 if method == "fork" else 1}):
+                with multiprocessing.get_context("{method}").Pool(3) as pool:
                     assert pool.map(abs, [-1]) == [1]
             assert not stop_requested()
     """

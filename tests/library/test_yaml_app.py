@@ -1,6 +1,7 @@
 """An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
 
 import random
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -142,7 +143,12 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    "close", ["sys.stdout.close(); sys.stderr.close()", "os.closerange(3, 256)"]
+    "close",
+    [
+        "sys.stdout.close(); sys.stderr.close()",
+        "sys.stdout.close(); os.close(1)",
+        "os.closerange(3, 256)",
+    ],
 )
 def test_a_task_may_close_what_is_open(close: str, yaml_app: App) -> None:
     app = yaml_app.folder / "app.py"
@@ -390,6 +396,40 @@ if __name__ == "__main__":
     assert record(yaml_app.sweep / "0")["result"] == 5
 
 
+def test_signals_are_ignored_by_the_programs_of_a_run_too(yaml_app: App) -> None:
+    (yaml_app.folder / "app.py").write_text("""
+import hydra, signal, subprocess
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(config):
+    program = subprocess.Popen(["sleep", "0.1"])
+    program.send_signal(signal.SIGUSR2)
+    return program.wait()
+main()
+""")
+    assert yaml_app("+signal_policy=ignore").returncode == 0
+    assert record(yaml_app.sweep / "0")["result"] == 0
+
+
+def test_an_app_that_another_program_calls(yaml_app: App) -> None:
+    """As a test or a notebook does, more than once. Its configs are those of a package then."""
+    (yaml_app.folder / "conf" / "__init__.py").touch()
+    app = yaml_app.folder / "app.py"
+    app.write_text(app.read_text().replace("\nmain()", ""))
+    (yaml_app.folder / "calls.py").write_text("import app\napp.main()\napp.main()\n")
+    subprocess.run(["git", "init", "--quiet"], cwd=yaml_app.folder, check=True)
+    yaml_app.command[1] = "calls.py"
+    ended = yaml_app("x=1,2", ONE_PROCESS)
+    assert ended.returncode == 0, ended.stderr
+    assert record(yaml_app.sweep / "1")["result"] == 0.5
+
+
+def test_a_command_without_stderr(yaml_app: App) -> None:
+    """As of a daemon, which closes it."""
+    closed = shlex.join([*yaml_app.command, "x=1,2", ONE_PROCESS]) + " 2>&-"
+    assert subprocess.run(closed, shell=True, cwd=yaml_app.folder).returncode == 0
+    assert record(yaml_app.sweep / "1")["result"] == 0.5
+
+
 def test_what_a_run_leaves_behind_ends_with_it(yaml_app: App) -> None:
     """A pool's processes outlive one that is killed: they would hold on to cores and memory of the next run."""
     (yaml_app.folder / "app.py").write_text("""
@@ -398,12 +438,13 @@ import hydra, os, pathlib, signal, subprocess
 def main(config):
     if config.x == 2:
         return [pathlib.Path(f"/proc/{pid}").exists() for pid in pathlib.Path("left").read_text().split()]
-    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 1; done"])
+    loop = "trap '' TERM; sleep 600 & echo $!; while :; do sleep 1; done"
+    deaf = subprocess.Popen(["sh", "-c", loop], stdout=subprocess.PIPE, text=True)
     quiet = subprocess.Popen(["sleep", "600"])
-    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid}")
+    pathlib.Path("left").write_text(f"{deaf.pid} {quiet.pid} {deaf.stdout.readline()}")
     os.kill(os.getpid(), signal.SIGKILL)
 main()
 """)
     assert yaml_app("x=1,2", ONE_PROCESS).returncode == 1
     assert record(yaml_app.sweep / "0")["state"] == "FAILED"
-    assert record(yaml_app.sweep / "1")["result"] == [False, False]
+    assert record(yaml_app.sweep / "1")["result"] == [False] * 3

@@ -350,16 +350,15 @@ class Supervisor:
         """End what a killed run has started, such as a pool's processes: the cores are others' now."""
         if self._own is None:
             return
-        # W&B's service ends by itself: 0 leaves them alone.
-        for number in (0, signal.SIGTERM, signal.SIGKILL):
-            for process in {*children()} - self._own:
-                with suppress(ProcessLookupError):
-                    os.kill(process, number)
-            deadline = time.monotonic() + LEFT_BEHIND_S
-            while left := {*children()} - self._own:
+        for number in (0, signal.SIGTERM, signal.SIGKILL):  # W&B's service ends by itself, after 0
+            told, deadline = self._own, time.monotonic() + LEFT_BEHIND_S
+            while left := {*children()} - self._own:  # of one that has ended the children come next
                 for process in left:
-                    with suppress(ChildProcessError):
+                    with suppress(ProcessLookupError, ChildProcessError):
+                        if process not in told:
+                            os.kill(process, number)
                         os.waitpid(process, os.WNOHANG)
+                told = told | left
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.02)

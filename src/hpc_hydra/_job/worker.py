@@ -159,7 +159,8 @@ def load(work: Work, payload: bytes) -> Load:
         """An app with handlers of its own replaces these for its run."""
         grace_s, process = signals.usual_grace_s(work.signal_delay_s), os.getpid()
         try:
-            with nullcontext() if signals.is_ignoring(config) else signals.stopping(grace_s):
+            ignored = signals.is_ignoring(config)
+            with signals.ignoring() if ignored else signals.stopping(grace_s):
                 return task_function(config)
         finally:
             if os.getpid() != process:  # a child that the task has forked would go on as the run
@@ -295,8 +296,9 @@ def _reopen_streams() -> None:
     """A task may close what others still print to; Python leaves the descriptors open."""
     for descriptor, name in enumerate(("stdout", "stderr"), 1):
         stream = getattr(sys, name)
-        if stream is None or stream.closed:
-            setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+        with suppress(OSError):  # not so the task
+            if stream is None or stream.closed:
+                setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
 
 
 def flush() -> None:

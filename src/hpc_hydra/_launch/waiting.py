@@ -160,7 +160,7 @@ class View:
     def __init__(self, total: int) -> None:
         self._total = total
         # Of rich's bar and console a waiting process would take three megabytes more.
-        shown = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        shown = sys.stderr and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = shown or bool(os.environ.get("FORCE_COLOR"))
         self._began: float | None = None
         self._told = 0  # failures
