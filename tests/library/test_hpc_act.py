@@ -168,12 +168,16 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     assert record(folder / "1")["result"] == 4.5
 
 
-def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App) -> None:
-    """It saves and ends, one that has not begun never begins, and the others go on."""
+def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App, tmp_path: Path) -> None:
+    """It saves and ends, one that has not begun never begins, and the others go on; by whatever path the sweep is named."""
+    link = tmp_path / "link"
+    link.symlink_to(zen_app.sweep)
     sweeping = zen_app.start("seed=0,1,2", "steps=60", *OPTIONS, PAUSE_S="0.05")
     metrics = zen_app.sweep / "0" / "metrics.jsonl"
     until(metrics.exists, sweeping)
-    done = hpc("cancel", "--run", "0", "--run", "1", "--yes")
+    refused = hpc("retry", link, "--run", "0", "--redo", "--yes")
+    assert "Nothing to do: the jobs of run 0 are under way" in refused.stdout
+    done = hpc("cancel", link, "--run", "0", "--run", "1", "--yes")
     assert done.returncode == 0, done.stderr
     first, second = (record(zen_app.sweep / number) for number in "01")
     assert (first["state"], first["error"]) == (
