@@ -162,8 +162,10 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     assert done.returncode == 0, done.stderr
     assert "the result is 0.5" in done.stdout
     assert "'hydra.searchpath=[]'" in done.stdout
+    asked = (folder / "multirun.yaml").read_text()
     again = hpc("retry", "x=3", "--yes")
     assert again.returncode == 1 and "x varies" in again.stderr
+    assert (folder / "multirun.yaml").read_text() == asked
     assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 0  # of what was asked for
     assert record(folder / "1")["result"] == 4.5
 
