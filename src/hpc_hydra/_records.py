@@ -212,7 +212,7 @@ def record_sweep(
     sweep = read_sweep(directory) if sweep is None else sweep
     if not sweep:
         sweep |= {"start": now(), "submissions": [], "runs": []}
-        _remember(directory)
+    _remember(directory)
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
@@ -271,6 +271,8 @@ def index() -> Path:
 
 
 def _remember(directory: Path) -> None:
+    if str(directory) in remembered():  # else it is new, or was moved
+        return
     with suppress(OSError, RuntimeError):  # a home that is missing or full
         index().parent.mkdir(parents=True, exist_ok=True)
         with index().open("ab") as file:

@@ -38,10 +38,12 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert record(zen_app.sweep / "0") == first
     nothing = hpc("retry", "--yes")
     assert nothing.returncode == 0 and "Nothing to do: to do it again, --redo." in nothing.stdout
-    # A run whose directory was deleted is to do again.
+    # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on.
     shutil.rmtree(zen_app.sweep / "2")
-    assert "1 to submit" in hpc("retry", zen_app.sweep, "--yes").stdout
-    assert record(zen_app.sweep / "2")["state"] == "COMPLETED"
+    moved = zen_app.sweep.rename(zen_app.sweep.with_name("moved"))
+    assert "1 to submit" in hpc("retry", moved, "--yes").stdout
+    assert record(moved / "2")["state"] == "COMPLETED"
+    assert str(moved) in hpc("status", "moved").stdout
 
 
 def test_one_run_is_done_again_from_the_start(zen_app: App) -> None:
