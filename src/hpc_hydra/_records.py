@@ -387,7 +387,8 @@ def running_s(record: Mapping[str, Any]) -> float | None:
             found.append(float(each["wall_s"]))
         elif end and each.get("start"):
             begun = datetime.fromisoformat(each["start"])
-            found.append((datetime.fromisoformat(end) - begun).total_seconds())
+            # The clock of the node may be ahead.
+            found.append(max((datetime.fromisoformat(end) - begun).total_seconds(), 0.0))
     return sum(found) if found else None
 
 

@@ -295,3 +295,5 @@ def test_a_run_ran_as_long_as_its_attempts() -> None:
     assert goes_on and goes_on > 3600
     assert records.running_s({**whole, "state": "COMPLETED"}) == 7200  # as recorded by others
     assert records.running_s({"state": "PENDING"}) is None
+    of_a_fast_clock = {"state": "RUNNING", "start": "2999-01-31T10:00:00+00:00"}
+    assert records.running_s(of_a_fast_clock) == 0
