@@ -132,6 +132,11 @@ class Source:
         kept = (path for path in paths if outputs.isdisjoint(path.parents))
         return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
 
+    def is_in_repository(self) -> bool:
+        """Whether there is one around, also if git cannot read it, or takes too long."""
+        folders = (self.root, *self.root.parents) if self.root else ()
+        return any((each / ".git").exists() for each in folders)
+
     def _ask(self, *arguments: str) -> str | None:
         return _git(self.root, *arguments) if self.root and self.repository else None
 
