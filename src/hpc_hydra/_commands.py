@@ -27,6 +27,18 @@ def answer(*command: str) -> str | None:
         return None
 
 
+def local_jobs(folder: Path) -> dict[str, str]:
+    """The processes of submitit's that watch jobs on this machine with their files in ``folder``, and by which path
+    each knows that."""
+    found = {}
+    for process, command in processes():
+        path = command.partition(" submitit.local._local ")[2]
+        with suppress(OSError):
+            if path and folder.samefile(path):
+                found[str(process)] = path
+    return found
+
+
 def processes() -> Iterator[tuple[int, str]]:
     """The id of each process of this machine, and its command line."""
     if Path("/proc/self").exists():  # images for containers have no ps

@@ -25,6 +25,7 @@ from typing import Any
 
 from . import _metrics as metrics
 from . import _squeue as squeue
+from ._commands import local_jobs
 from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
@@ -211,7 +212,7 @@ def record_sweep(
     sweep = read_sweep(directory) if sweep is None else sweep
     if not sweep:
         sweep |= {"start": now(), "submissions": [], "runs": []}
-        _remember(directory)
+    _remember(directory)
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
@@ -270,6 +271,8 @@ def index() -> Path:
 
 
 def _remember(directory: Path) -> None:
+    if str(directory) in remembered():  # else it is new, or was moved
+        return
     with suppress(OSError, RuntimeError):  # a home that is missing or full
         index().parent.mkdir(parents=True, exist_ok=True)
         with index().open("ab") as file:
@@ -384,7 +387,8 @@ def running_s(record: Mapping[str, Any]) -> float | None:
             found.append(float(each["wall_s"]))
         elif end and each.get("start"):
             begun = datetime.fromisoformat(each["start"])
-            found.append((datetime.fromisoformat(end) - begun).total_seconds())
+            # The clock of the node may be ahead.
+            found.append(max((datetime.fromisoformat(end) - begun).total_seconds(), 0.0))
     return sum(found) if found else None
 
 
@@ -476,22 +480,24 @@ def states(
             run |= {"state": state_of(end), "error": end}
         else:
             going_on.append(run)
-    if sweep["cluster"] == "local" and sweep.get("host") == socket.gethostname():
+    as_recorded = "of runs that have not ended this is as of their records"
+    if sweep["cluster"] == "local" and going_on:
+        if (host := sweep.get("host")) != socket.gethostname():
+            _warn(f"{directory} has its runs on {host}: {as_recorded}")
+            return runs
+        alive = cache(local_jobs)
         for run in going_on:
-            if run["state"] != "STOPPED" and not _lives(directory, run):
+            folder = (directory / (run["log"] or "none")).parent
+            if run["state"] != "STOPPED" and run["log"] and run["job_id"] not in alive(folder):
                 run |= {"state": "LOST", "error": "its process has ended"}
     if sweep["cluster"] == "slurm" and going_on:
         if squeue.is_elsewhere(place := sweep.get("slurm_cluster")):
-            _warn(
-                f"{directory} has its jobs on {place}: of those that have not ended this is as of their records"
-            )
+            _warn(f"{directory} has its jobs on {place}: {as_recorded}")
             return runs
         owner = (directory / SWEEP).stat()
         queue = (jobs or squeue.jobs)(owner.st_uid)
         if queue is None:
-            _warn(
-                "Slurm does not answer squeue here: of runs that have not ended this is as of their records"
-            )
+            _warn(f"Slurm does not answer squeue here: {as_recorded}")
         if queue is None or (not queue and foreign_owner(owner)):  # a site may hide others' jobs
             return runs
         for run in going_on:
@@ -499,18 +505,9 @@ def states(
     return runs
 
 
-def _lives(directory: Path, run: Mapping[str, Any]) -> bool:
-    """Whether the process that does a run on this machine goes on, as far as that can be known."""
-    if not run["log"] or not Path("/proc/self").exists():
-        return True
-    try:
-        command = Path("/proc", run["job_id"], "cmdline").read_bytes()
-    except OSError:
-        return False
-    return os.fsencode(Path(directory, run["log"]).parent) in command.split(b"\0")
-
-
 def _add_from_queue(run: dict[str, Any], job: squeue.Job | None, directory: Path) -> None:
+    if job and not squeue.is_of(job.script, (directory / run["log"]).parent):
+        job = None
     if job is None or squeue.is_over(job.state):
         begun = run["state"] != "PENDING" or (directory / (run["log"] or "")).exists()
         word = job.state if job else squeue.GONE if begun else squeue.NEVER_BEGUN

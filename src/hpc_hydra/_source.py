@@ -65,15 +65,19 @@ class Source:
 
     def diff(self) -> str:
         """What differs from the commit: of files that git tracks and does not ignore, which a file may be
-        although it is tracked, such as an .env that was committed before .gitignore named it."""
+        although it is tracked, such as an .env that was committed before .gitignore named it. Of a large one, whose text
+        would take ten times as much memory, only that it does."""
         changed = self._ask("diff", "HEAD", "--name-only", "--no-renames", "-z", "--", ":/")
         ignored = self._ignored(self.root, "--full-name", "--with-tree=HEAD", "--", ":/")
-        if not changed or ignored is None:
+        if not changed or ignored is None or self.repository is None:
             return ""
-        without = [f":(top,exclude,literal){name}" for name in ignored & {*changed.split("\0")}]
+        names = {*changed.split("\0")} - {""}
+        large = {name for name in names - ignored if _is_large(self.repository / name)}
+        without = [f":(top,exclude,literal){name}" for name in names & ignored | large]
         # No program that would show encrypted files as text.
         plain = "--no-color --no-ext-diff --no-textconv --no-renames --submodule=short"
-        return self._ask("diff", "HEAD", *plain.split(), "--", ":/", *without) or ""
+        diff = self._ask("diff", "HEAD", *plain.split(), "--", ":/", *without) or ""
+        return diff + "".join(f"{name} differs, and is large\n" for name in sorted(large))
 
     def copy(self, to: Path) -> Path:
         """Copy what git tracks or would track below the folders into the new folder ``to``; return what
@@ -90,11 +94,10 @@ class Source:
         for path in self.files():
             target = to / path.relative_to(self.top)
             target.parent.mkdir(parents=True, exist_ok=True)
-            status = path.stat()
-            if status.st_size > LARGE_FILE or path in ignored:
+            if _is_large(path) or path in ignored:
                 continue
             # With the permissions that the umask leaves, as cp does it.
-            mode = status.st_mode & 0o777
+            mode = path.stat().st_mode & 0o777
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(path.read_bytes())
@@ -129,6 +132,11 @@ class Source:
         kept = (path for path in paths if outputs.isdisjoint(path.parents))
         return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
 
+    def is_in_repository(self) -> bool:
+        """Whether there is one around, also if git cannot read it, or takes too long."""
+        folders = (self.root, *self.root.parents) if self.root else ()
+        return any((each / ".git").exists() for each in folders)
+
     def _ask(self, *arguments: str) -> str | None:
         return _git(self.root, *arguments) if self.root and self.repository else None
 
@@ -150,6 +158,10 @@ class Source:
             with suppress(importlib.metadata.PackageNotFoundError):
                 versions[name] = importlib.metadata.version(name)
         return versions
+
+
+def _is_large(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > LARGE_FILE
 
 
 def _imported_from(repository: Path) -> set[Path]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 from ._commands import answer
@@ -18,6 +19,11 @@ STUCK = re.compile(
     r"(?i)held|NeverSatisfied|NotPermitted|Minutes|Invalid|^Partition\w*(Limit|Down|Inactive)|BadConstraints"
 )
 
+WHY = {
+    "BadConstraints": "no node has all that the job asks for",
+    "JobLaunchFailure": "the node cannot begin it, or cannot write its log",
+}
+
 # Of a job that it does not have any more. Of an element that was cancelled as it waited it keeps nothing.
 GONE = "no longer in Slurm's queue"
 NEVER_BEGUN = f"CANCELLED before it began: {GONE}"
@@ -30,10 +36,12 @@ class Job(NamedTuple):
     start: str  # when it began, or is expected to; blank if Slurm does not say
     nodes: str
     reason: str  # why it waits, or ended
+    script: str  # its path when it was submitted
 
 
 WIDTHS = {
-    "JobArrayID": 30, "State": 20, "exit_code": 10, "StartTime": 20, "NodeList": 200, "Reason": 200
+    "JobArrayID": 30, "State": 20, "exit_code": 10, "StartTime": 20, "NodeList": 200, "Reason": 200,
+    "Command": 500,
 }  # fmt: skip
 
 
@@ -46,7 +54,7 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     rows = _rows(uid, *WIDTHS)
     if rows is None:
         return None
-    return {job: Job(_shown(state, code, more[-1]), *more) for job, state, code, *more in rows}
+    return {job: Job(_shown(state, code, more[2]), *more) for job, state, code, *more in rows}
 
 
 def states_and_reasons() -> dict[str, tuple[str, str]] | None:
@@ -57,10 +65,16 @@ def states_and_reasons() -> dict[str, tuple[str, str]] | None:
     return {job: (_shown(state, code, why), why) for job, state, code, why in rows}
 
 
-def states() -> dict[str, str] | None:
-    """The state of each of this user's `jobs`."""
-    rows = _rows(None, "JobArrayID", "State", "exit_code")
-    return None if rows is None else {job: _shown(state, code) for job, state, code in rows}
+@cache
+def is_of(script: str, folder: Path) -> bool:
+    """Whether the job with this ``script`` is one of those whose files are in ``folder``, by whatever path.
+
+    A cluster that has lost its state gives the ids of its old jobs to new ones.
+    """
+    try:
+        return Path(script).parent.samefile(folder)
+    except OSError:  # the folder has been moved, or its path is cut off
+        return len(script) >= WIDTHS["Command"] or ".submission_" in script
 
 
 def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:
@@ -114,7 +128,7 @@ def _shown(state: str, status: str, reason: str = "") -> str:
     """``status`` is that of wait(2)."""
     if state != "FAILED" or not status.isdecimal():
         return state
-    if reason == "BadConstraints":
-        return f"{state} with {reason}: no node has all that the job asks for"
+    if why := WHY.get(reason):
+        return f"{state} with {reason}: {why}"
     code, number = int(status) >> 8, int(status) & 0x7F
     return f"{state} with signal {number}" if number else f"{state} with exit code {code}"

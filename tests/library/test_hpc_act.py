@@ -38,10 +38,12 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert record(zen_app.sweep / "0") == first
     nothing = hpc("retry", "--yes")
     assert nothing.returncode == 0 and "Nothing to do: to do it again, --redo." in nothing.stdout
-    # A run whose directory was deleted is to do again.
+    # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on.
     shutil.rmtree(zen_app.sweep / "2")
-    assert "1 to submit" in hpc("retry", zen_app.sweep, "--yes").stdout
-    assert record(zen_app.sweep / "2")["state"] == "COMPLETED"
+    moved = zen_app.sweep.rename(zen_app.sweep.with_name("moved"))
+    assert "1 to submit" in hpc("retry", moved, "--yes").stdout
+    assert record(moved / "2")["state"] == "COMPLETED"
+    assert str(moved) in hpc("status", "moved").stdout
 
 
 def test_one_run_is_done_again_from_the_start(zen_app: App) -> None:
@@ -162,18 +164,24 @@ def test_a_script_with_config_files(yaml_app: App) -> None:
     assert done.returncode == 0, done.stderr
     assert "the result is 0.5" in done.stdout
     assert "'hydra.searchpath=[]'" in done.stdout
+    asked = (folder / "multirun.yaml").read_text()
     again = hpc("retry", "x=3", "--yes")
     assert again.returncode == 1 and "x varies" in again.stderr
+    assert (folder / "multirun.yaml").read_text() == asked
     assert hpc("retry", "--run", "1", "--redo", "--yes").returncode == 0  # of what was asked for
     assert record(folder / "1")["result"] == 4.5
 
 
-def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App) -> None:
-    """It saves and ends, one that has not begun never begins, and the others go on."""
+def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App, tmp_path: Path) -> None:
+    """It saves and ends, one that has not begun never begins, and the others go on; by whatever path the sweep is named."""
+    link = tmp_path / "link"
+    link.symlink_to(zen_app.sweep)
     sweeping = zen_app.start("seed=0,1,2", "steps=60", *OPTIONS, PAUSE_S="0.05")
     metrics = zen_app.sweep / "0" / "metrics.jsonl"
     until(metrics.exists, sweeping)
-    done = hpc("cancel", "--run", "0", "--run", "1", "--yes")
+    refused = hpc("retry", link, "--run", "0", "--redo", "--yes")
+    assert "Nothing to do: the jobs of run 0 are under way" in refused.stdout
+    done = hpc("cancel", link, "--run", "0", "--run", "1", "--yes")
     assert done.returncode == 0, done.stderr
     first, second = (record(zen_app.sweep / number) for number in "01")
     assert (first["state"], first["error"]) == (

@@ -175,15 +175,55 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
         {"number": number, "overrides": [], "job_id": f"7_{number}", "log": f"jobs/{number}"}
         for number in range(2)
     ]
+    (tmp_path / "jobs").mkdir()
+    script = f"{tmp_path}/jobs/.submission_0_0-2.sh"
     unsubmitted = {"number": 2, "overrides": [], "job_id": None}
     records.record_sweep(tmp_path, "slurm", [], [*own, unsubmitted])
     (tmp_path / "0").mkdir()
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
     jobs = None
     if queue is not None:
-        jobs = {job: squeue.Job(state, "", "", "") for job, state in queue.items()}
+        jobs = {job: squeue.Job(state, "", "", "", script) for job, state in queue.items()}
     monkeypatch.setattr(squeue, "jobs", lambda uid: jobs)
     assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [
+        ("jobs/.submission_0_0-1.sh", "RUNNING"),
+        ("link/jobs/.submission_0_0-1.sh", "RUNNING"),
+        ("before/jobs/.submission_0_0-1.sh", "RUNNING"),  # the sweep was moved
+        ("other/.submission_0_0-1.sh", "LOST"),
+        ("train.sh", "LOST"),
+    ],
+)
+def test_a_number_that_slurm_gives_to_another_job(
+    script: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once it has lost its state, and counts anew: `hpc cancel` would end that job."""
+    for name in ("jobs", "other", "0"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0_0_log.out"}
+    records.record_sweep(tmp_path, "slurm", [], [run])
+    records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
+    job = squeue.Job("RUNNING", "", "", "", f"{tmp_path}/{script}")
+    monkeypatch.setattr(squeue, "jobs", lambda uid: {"7_0": job})
+    assert [run["state"] for run in records.states(tmp_path)] == [state]
+
+
+def test_of_runs_on_another_machine_only_their_records_are_known(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as those in a copy that was made while they went on."""
+    run = {"number": 0, "overrides": [], "job_id": "7", "log": "jobs/7_0_log.out"}
+    records.record_sweep(tmp_path, "local", [], [run])
+    assert [run["state"] for run in records.states(tmp_path)] == ["LOST"]
+    sweep = tmp_path / records.SWEEP
+    sweep.write_text(sweep.read_text().replace('"host": "', '"host": "not-'))
+    assert [run["state"] for run in records.states(tmp_path)] == ["PENDING"]
+    assert "this is as of their records" in caplog.text
 
 
 def test_what_a_site_hides_of_a_colleagues_jobs_is_not_lost(
@@ -257,3 +297,5 @@ def test_a_run_ran_as_long_as_its_attempts() -> None:
     assert goes_on and goes_on > 3600
     assert records.running_s({**whole, "state": "COMPLETED"}) == 7200  # as recorded by others
     assert records.running_s({"state": "PENDING"}) is None
+    of_a_fast_clock = {"state": "RUNNING", "start": "2999-01-31T10:00:00+00:00"}
+    assert records.running_s(of_a_fast_clock) == 0

@@ -80,18 +80,24 @@ def test_the_copy_has_what_is_not_committed_yet_and_links_to_large_files(
     package: Path, tmp_path: Path
 ) -> None:
     (package / "new.py").touch(mode=0o700)
-    (package / "data.bin").write_bytes(bytes(2 * 1024**2))
+    data = package / "data.bin"
+    data.write_text("1\n" * 2**20)
+    git(tmp_path / "repository", "add", ".")
+    data.write_text("2\n" * 2**20)
     # Of a run in the wrong place, which does not make all of it outputs.
     (package.parent / ".hydra").mkdir()
     (package.parent / ".hydra" / "config.yaml").touch()
-    copied = source_of(package).copy(tmp_path / "copy") / package.name
+    source = source_of(package)
+    copied = source.copy(tmp_path / "copy") / package.name
     assert {path.name for path in copied.iterdir()} == {
         "__init__.py",
         "task.py",
         "new.py",
         "data.bin",
     }
-    assert (copied / "data.bin").readlink() == package / "data.bin"
+    assert (copied / "data.bin").readlink() == data
+    git(tmp_path / "repository", "commit", "--message=first")
+    assert source.diff() == f"src/{package.name}/data.bin differs, and is large\n"
     assert (copied / "new.py").stat().st_mode & 0o700 == 0o700
 
 

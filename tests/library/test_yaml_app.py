@@ -346,6 +346,14 @@ def test_what_is_edited_while_jobs_wait_is_not_theirs(script: str, repository: A
     assert [record(repository.sweep / number)["result"] for number in "01"] == [1, 100]
 
 
+def test_code_of_which_git_says_nothing_is_said_not_to_be_copied(repository: App) -> None:
+    """Its repository may be damaged, or git too slow: what is edited then reaches the jobs that wait."""
+    (repository.folder / ".git" / "HEAD").write_text("damaged")
+    ended = repository("x=1", ONE_PROCESS)
+    assert f"git lists no files of {repository.folder}: jobs run the code" in ended.stdout
+    assert record(repository.sweep)["submissions"][0]["source"] is None
+
+
 def test_logging_that_starts_a_thread_has_it_in_each_run(yaml_app: App) -> None:
     """What a run has of its logging is made before its process is, which is a copy without threads."""
     (yaml_app.folder / "shipping.py").write_text(SHIPPING)

@@ -48,10 +48,16 @@ def test_time_limits_until_no_more_are_granted(trace: Traced, generated_on_slurm
 
 
 def test_a_run_that_gets_no_further(traced: Traced) -> None:
-    """It would go round until `max_num_timeout`. With so short a limit each warning counts as the end of its time."""
+    """It would go round until `max_num_timeout`. With so short a limit each warning counts as the end of its time, also
+    if somebody has lowered it since the job was submitted."""
     sweep = traced("+setup=hpc_batch", "epochs=60")
-    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=9")
+    limits = (
+        "hydra.launcher.timeout_min=60",
+        "hydra.launcher.signal_delay_s=20",
+        "hydra.launcher.max_num_timeout=9",
+    )
     with sweep.going_on(*limits, step=3) as process:
+        slurm(sweep.project, "scontrol", "update", f"jobid={sweep.job}_0", "TimeLimit=1")
         sweep.set_pace(300)
         before = sweep.steps(0)[-1]
         wait_until(lambda: sweep.steps(0)[-1] > before, process)

@@ -16,7 +16,7 @@ import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._commands import processes
+from .._commands import local_jobs, processes
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 SIGNAL_EVERY_S = 3.0
@@ -136,10 +136,10 @@ def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
             if cluster == "slurm":
                 _scancel("--signal=CONT", *{each["job_id"] for each in left})
             else:
-                submission = f" {(directory / left[0]['log']).parent}/submission_"
+                folders = {*local_jobs((directory / left[0]["log"]).parent).values()}
                 for process, command in processes():
                     # Those that watch the runs, and the runs; CONT asks none of them to stop.
-                    if submission in command:
+                    if any(f" {folder}/submission_" in command for folder in folders):
                         with suppress(ProcessLookupError):
                             os.kill(process, signal.SIGCONT)
         time.sleep(0.2)

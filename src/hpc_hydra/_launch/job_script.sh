@@ -77,8 +77,8 @@ at_end() {
 # What Slurm means to do with the job: RUNNING, since the signal was somebody else's or a warning; REQUEUED;
 # else how it will have ended. While it ends, the state of any of them is COMPLETING.
 ask_fate() {
-    IFS=' ' read -r fate restarts preempted reason <<END
-$(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,PreemptTime:40,Reason:40)
+    IFS=' ' read -r fate restarts preempted left reason <<END
+$(timeout 20 squeue --noheader --jobs="$hpc_id" --states=all --Format=State:40,RestartCnt:40,PreemptTime:40,TimeLeft:40,Reason:40)
 END
     case $fate in "" | RUNNING) return ;; esac
     test "$restarts" -le "${SLURM_RESTART_COUNT:-0}" || reason=REQUEUED
@@ -106,6 +106,8 @@ refuse_requeue() {
 
 # Time was over as often as is allowed, or once without any progress: ranks say how many steps they know of.
 is_worth_it() {
+    # Also of a limit that was lowered after the submission, of which the ranks do not know.
+    case $left in [0-3]:[0-5][0-9]) sed -i 's/^warned/timeout/' "$hpc_job"_stopped ;; esac
     steps=$(sed -n 's/^timeout //p' "$hpc_job"_stopped | sort -n | tail -n 1)
     before=$(cat "$hpc_job"_steps 2>/dev/null)
     rm -f "$hpc_job"_steps # after a stop for another reason there is nothing to compare with

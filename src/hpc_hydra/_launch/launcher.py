@@ -251,6 +251,11 @@ class Launcher(stock.BaseSubmititLauncher):
             # What it is of, and the folders in it from which the app's modules are imported.
             submission["source_of"] = str(top)
             submission["source_roots"] = roots
+        elif self.params["copy_source"] and self.source.is_in_repository():
+            log.warning(
+                "git lists no files of %s: jobs run the code that is there when they begin",
+                self.source.root,
+            )
         for job in jobs:
             for run in job:
                 run.submission = number

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .. import _records as records
 from .. import _signals as signals
-from .._commands import processes
+from .._commands import local_jobs
 from .._job.submission import Run
 from .._ranks import gpus_here
 from .._recording import LauncherError
@@ -80,8 +80,7 @@ class LocalLauncher(Launcher):
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
                 'them is left there, remove "host" from sweep.json'
             )
-        controller = f" submitit.local._local {self.folder}"
-        return {str(process) for process, command in processes() if command.endswith(controller)}
+        return set(local_jobs(self.folder))
 
     def _end_of(self, job_id: str) -> str | None:
         if time.monotonic() > self._asked + 1:

@@ -225,13 +225,14 @@ class SlurmLauncher(Launcher):
                 f"{self.directory} has jobs on the cluster {name}, of which the queue here tells nothing: "
                 "type this there, or choose another hydra.sweep.dir="
             )
-        states = squeue.states()
-        if states is None:
+        jobs = squeue.jobs()
+        if jobs is None:
             raise LauncherError(SILENT)
         # The result of a job that has just completed may not be visible here yet.
         return {
-            job for job, state in states.items()
-            if (state == "COMPLETED" and just_completed) or not squeue.is_over(state)
+            name for name, job in jobs.items()
+            if (job.state == "COMPLETED" and just_completed) or not squeue.is_over(job.state)
+            if squeue.is_of(job.script, self.folder)
         }  # fmt: skip
 
     def _watch(self, runs: list[Run]) -> Watch:
@@ -250,7 +251,7 @@ class SlurmLauncher(Launcher):
             if time.monotonic() > deadline:
                 break
             time.sleep(3)
-            states = squeue.states() or {}
+            states = {name: job.state for name, job in (squeue.jobs() or {}).items()}
         for run in killed:
             state = states.get(str(run.job_id), "")
             if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):

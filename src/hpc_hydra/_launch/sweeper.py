@@ -74,14 +74,20 @@ class QuickCheck:
             sys.exit(f"the sweep cannot write its files to {directory}, or what it says: {error}")
 
     def _sweep(self, arguments: list[str]) -> Any:
-        """Hydra's; of a sweep that ends before there is anything of it no directory is left."""
+        """Hydra's; of a sweep that ends before there is anything of it no directory is left, and of one that is refused
+        for what is in its directory not Hydra's file either."""
+        directory = Path(self.config.hydra.sweep.dir)
+        file = directory / "multirun.yaml"
+        before = file.read_bytes() if file.exists() else b""
         try:
             return super().sweep(arguments)  # type: ignore[misc]
-        except BaseException:
-            directory = Path(self.config.hydra.sweep.dir)
-            file = directory / "multirun.yaml"
+        except BaseException as error:
             with suppress(OSError):
                 if [*directory.iterdir()] == [file]:
                     file.unlink()
                     directory.rmdir()
+                elif (
+                    before and isinstance(error, LauncherError) and not isinstance(error, RunFailed)
+                ):
+                    file.write_bytes(before)
             raise
