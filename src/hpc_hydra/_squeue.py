@@ -67,14 +67,16 @@ def states_and_reasons() -> dict[str, tuple[str, str]] | None:
 
 @cache
 def is_of(script: str, folder: Path) -> bool:
-    """Whether the job with this ``script`` is one of those whose files are in ``folder``, by whatever path.
+    """Whether the job with this ``script`` may be one of those whose files are in ``folder``, by whatever path.
 
-    A cluster that has lost its state gives the ids of its old jobs to new ones.
+    A cluster that has lost its state gives the ids of its old jobs to new ones. A wrapper of a site's sbatch may have
+    submitted a copy with another name, of which nothing can be said.
     """
+    path = Path(script)
     try:
-        return Path(script).parent.samefile(folder)
-    except OSError:  # the folder has been moved, or its path is cut off
-        return len(script) >= WIDTHS["Command"] or ".submission_" in script
+        return not path.name.startswith(".submission_") or path.parent.samefile(folder)
+    except OSError:  # the folder has been moved
+        return True
 
 
 def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:

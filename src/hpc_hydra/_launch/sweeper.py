@@ -86,8 +86,6 @@ class QuickCheck:
                 if [*directory.iterdir()] == [file]:
                     file.unlink()
                     directory.rmdir()
-                elif (
-                    before and isinstance(error, LauncherError) and not isinstance(error, RunFailed)
-                ):
+                elif before and type(error) is LauncherError:
                     file.write_bytes(before)
             raise
