@@ -1,12 +1,15 @@
 """What a job script asks Slurm for, from the launcher's config."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize
 from omegaconf import DictConfig
 
+from hpc_hydra import _squeue as squeue
 from hpc_hydra import job_script
+from hpc_hydra._launch.job_script import job_of
 from hpc_hydra._recording import LauncherError
 from hpc_hydra._site import parse_options
 
@@ -153,3 +156,12 @@ def test_a_number_of_gpus_from_which_nothing_follows_is_refused(others: list[str
 def test_a_launcher_of_another_kind_writes_none(launcher: str) -> None:
     with pytest.raises(ValueError, match="Launcher writes no job script"):
         script_of(f"hydra/launcher={launcher}")
+
+
+def test_a_job_of_another_sweep_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its script has the same name, in a folder that may be gone."""
+    script = tmp_path / "jobs" / ".submission_0_0-1.sh"
+    monkeypatch.setattr(squeue, "ask", lambda *_: f"7 {tmp_path}/gone/jobs/{script.name}\n")
+    assert job_of(script) == (True, None)

@@ -207,10 +207,7 @@ def job_of(script: Path) -> tuple[bool, str | None]:
     """Whether Slurm answers, and the id of the job that it took with this ``script``, if it did."""
     queue = squeue.ask(f"--user={os.geteuid()}", "--states=all", "--format=%F %o")
     pairs = (line.partition(" ") for line in (queue or "").splitlines())
-    jobs = [
-        job_id for job_id, _, command in pairs
-        if Path(command.strip()).name == script.name and squeue.is_of(command.strip(), script.parent)
-    ]  # fmt: skip
+    jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
     return queue is not None, jobs[0] if jobs else None
 
 
