@@ -210,9 +210,10 @@ def record_sweep(
             brought up to date but for ``runs``, which that caller has.
     """
     sweep = read_sweep(directory) if sweep is None else sweep
+    if submission or not sweep:
+        _remember(directory)
     if not sweep:
         sweep |= {"start": now(), "submissions": [], "runs": []}
-    _remember(directory)
     if submission:
         numbered = {each["submission"]: each for each in [*sweep["submissions"], submission]}
         sweep["submissions"] = list(numbered.values())
