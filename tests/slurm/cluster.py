@@ -256,7 +256,7 @@ class Cluster:
     def kill_jobs_of(self, node: str) -> list[int]:
         """End all that runs on ``node`` for jobs with SIGKILL, as if its power had failed."""
         variable = f"SLURMD_NODENAME={node}".encode()
-        own = {pid for pid in self._processes() if variable in _variables(pid)}
+        own = {pid for pid, variables in self._processes().items() if variable in variables}
         stepds = {pid for each in own for pid in _ancestors(each) if _is_stepd(pid)}
         for number in (signal.SIGSTOP, signal.SIGKILL):  # at once: none sees another one die
             for process in (*stepds, *own):
@@ -264,29 +264,29 @@ class Cluster:
                     os.kill(process, number)
         return sorted(own)
 
-    def _processes(self) -> list[int]:
-        """The daemons and slurmstepd, by where they run; what jobs run, by its environment.
+    def _processes(self) -> dict[int, list[bytes]]:
+        """The daemons and slurmstepd, by where they run; what jobs run, by its environment; and each one's environment.
 
         Pid files would miss slurmstepd, whose environment in turn is overwritten by its title.
         """
         ours = (self.directory / "daemons", self.directory / "database")
         configuration = f"SLURM_CONF={self.directory}/slurm.conf".encode()
-        found = []
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 working_directory = (process / "cwd").readlink()
-                variables = _variables(int(process.name))
+                variables = (process / "environ").read_bytes().split(b"\0")
             except OSError:  # it has ended
                 continue
             in_job = configuration in variables and any(
                 each.startswith(b"SLURM_JOB_ID=") for each in variables
             )
             if working_directory in ours or (in_job and int(process.name) != os.getpid()):
-                found.append(int(process.name))
+                found[int(process.name)] = variables
         return found
 
     def _signal_processes(self, number: signal.Signals) -> list[int]:
-        processes = self._processes()
+        processes = list(self._processes())
         for process in processes:
             with suppress(ProcessLookupError):
                 os.kill(process, number)
@@ -461,11 +461,6 @@ def _becomes_true(condition: Callable[[], bool], seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def _variables(process: int) -> list[bytes]:
-    """The environment of a process; OSError if it has ended."""
-    return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
 
 
 def _ancestors(process: int) -> list[int]:
