@@ -70,6 +70,7 @@ def small(extras: set[str], lab: Path) -> Iterator[Path | None]:
         yield place
 
 
+@pytest.mark.long  # and what it finds is for whoever looks for it, not for whoever changes a line
 @pytest.mark.timeout(3600)
 def test_chaos(
     trace: Callable[..., Sweep], projects: list[Project], small: Path | None, extras: set[str],
