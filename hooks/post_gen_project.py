@@ -180,8 +180,8 @@ def main(library: str) -> None:
         *finish(venv, unset),
         *([f"source {venv}/bin/activate"] if VENV else []),
         "pytest",
-        f"{command} +setup=local lr=0.1,0.01          # on this machine",
-        f"{command} +setup=hpc_debug lr=0.1,0.01      # the first job",
+        "hpc doctor" if shutil.which("sbatch") else f"{command} +setup=local lr=0.1,0.01",
+        f"{command} +setup=hpc_debug",
     ]
     lines = [f"  {n}. ".ljust(5) + step.replace("\n", "\n     ") for n, step in enumerate(steps, 1)]
     say("\nNext:\n" + "\n".join(lines) + f"\n{ANSWERS.get('__warnings', '')}")

@@ -71,7 +71,7 @@ def test_installed_with_pip(tmp_path: Path) -> None:
     assert [step.split("  ")[0] for step in others] == [
         "pytest",
         "python -m hpc_experiment +setup=local lr=0.1,0.01",
-        "python -m hpc_experiment +setup=hpc_debug lr=0.1,0.01",
+        "python -m hpc_experiment +setup=hpc_debug",
     ]
     typed = in_bash(cd, source, "command -v pytest", cwd=Path("/"))
     assert typed.stdout == f"{project.path}/.venv/bin/pytest\n"

@@ -86,7 +86,7 @@ def test_from_a_repository(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "asked_for"),
     [
-        ("https://github.com/org/hpc-hydra-template", "https://github.com/org/hpc-hydra-template"),
+        ("https://github.com/lab/template.git", "https://github.com/lab/template.git"),
         ("https://me:secret@git.org/x/hydra.git", "https://git.org/x/hydra.git"),
         ("git@github.com:org/hydra.git", "ssh://git@github.com/org/hydra.git"),
         ("git+ssh://git@git.org:22/~me/hydra.git", "ssh://git@git.org:22/~me/hydra.git"),
@@ -98,6 +98,11 @@ def test_from_an_address(address: str, asked_for: str, tmp_path: Path) -> None:
     variables = elsewhere(tmp_path, address.removeprefix("git+"), template)
     found = asked(tmp_path, address, **variables)
     assert found == f"hpc-hydra[results,wandb] @ git+{asked_for}@{head}"
+    page = "lab/template" if "lab" in address else "org/hpc-hydra-template"
+    assert (
+        f"(https://github.com/{page}/tree/HEAD/docs/hpc.md)"
+        in (tmp_path / PROJECT / "README.md").read_text()
+    )
     shutil.rmtree(tmp_path / ".cookiecutters")  # else it asks whether to clone again
     assert asked(tmp_path, "--replay", address, **variables) == found
 
