@@ -93,9 +93,11 @@ print(heavy & {*sys.modules})
 
 
 def test_each_public_name_is_there() -> None:
-    """Also those that are imported when they are asked for."""
+    """Also those that are imported when they are asked for; and on its page, which nothing else keeps up to date."""
+    page = (LIBRARY.parents[1] / "docs" / "python.md").read_text()
     for name in hpc_hydra.__all__:
         assert getattr(hpc_hydra, name) is not None
+        assert f"`{name}" in page
     with pytest.raises(AttributeError, match="no attribute nonsense"):
         _ = hpc_hydra.nonsense
 
