@@ -82,7 +82,8 @@ def train(
         forward = torch.compile(parallel) if compiled else parallel
 
         while epoch < epochs:
-            began, first, loss = time.monotonic(), seen, torch.tensor(0.0, device=device)
+            began, first = time.monotonic(), seen
+            loss = torch.tensor(0.0, device=device)
             sampler.set_epoch(epoch)
             for x, y in DataLoader(
                 training, batch_size, sampler=list(sampler)[seen // ranks :], drop_last=True,

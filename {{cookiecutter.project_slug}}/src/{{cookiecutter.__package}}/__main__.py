@@ -24,8 +24,8 @@ def run(cfg: DictConfig) -> object:
     """One run: the task, with Slurm's signals handled as ``signal_policy`` says."""
     warning_s = getattr(HydraConfig.get().launcher, "signal_delay_s", 30)
     with signals.handled(cfg.signal_policy, warning_s):
-        # Resolved before the call, cfg, which is written with the result of a run of a sweep, would have
-        # the token in place of ${oc.env:TOKEN}.
+        # zen would resolve cfg in place, which is saved with a run's result: with it the token that
+        # ${oc.env:TOKEN} stands for.
         return zen(train, resolve_pre_call=False)(cfg)
 
 

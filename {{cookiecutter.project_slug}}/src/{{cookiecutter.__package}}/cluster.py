@@ -20,7 +20,7 @@ GPU_PARTITION = {{ literal(cookiecutter.gpu_partition) }}
 GPUS_PER_NODE = {{ cookiecutter.gpus_per_node | string | trim }}
 # How GPUs are asked for; {n} stands for their number, {10n} for ten times as many, and so on.
 GPU_REQUEST = {{ literal(cookiecutter.gpu_request) }}
-# Other types of GPU, for `+gpu=NAME`: GPUs of a node, and options in place of the two above, such as
+# Other types of GPU, for `+gpu=NAME`: GPUs of a node, and options in place of partition and request, as in
 # "v100": (8, "partition=v100 gres=gpu:v100:{n} cpus-per-task={10n}").
 GPU_TYPES: dict[str, tuple[int, str]] = {
 {%- set request, end = (cookiecutter.gpu_request or "") | string, namespace(text="") %}

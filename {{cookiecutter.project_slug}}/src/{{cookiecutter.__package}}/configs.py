@@ -74,9 +74,10 @@ ALL_GPUS = "${hydra.launcher.gpus_of_node}"
 
 
 def slurm(*options: str, **choices: Any) -> SlurmConf:
-    """A Slurm launcher: options of sbatch as in cluster.py, of which the later ones win. ``gpus=N``
-    on each node, one unless told otherwise; with ``pack=True`` as many runs at a time, of one each, with
-    ``rank_per_gpu=True`` as many ranks of one run."""
+    """A Slurm launcher from options of sbatch, as in cluster.py, of which the later ones win.
+
+    ``gpus``: on each node. ``pack``: so many runs side by side, a GPU each. ``rank_per_gpu``: one run, with
+    a process for each GPU. ``one_node``: whatever the options say."""
     choices["gpus_of_node"] = cluster.GPUS_PER_NODE or None
     # A run may be requeued as often as this because its time was over.
     return site.slurm(*options, max_num_timeout=20, **choices)
