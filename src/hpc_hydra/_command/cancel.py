@@ -19,7 +19,7 @@ from .. import _squeue as squeue
 from .._commands import local_jobs, processes
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
-SIGNAL_EVERY_S = 3.0
+LOOK_EVERY_S = 1.0
 WAIT = ("PENDING", "REQUEUED")  # for a job to begin
 GIVE_UP_S = 60.0  # a run has 30 s to save, then it is killed
 
@@ -74,16 +74,17 @@ def cancel(
                 directory / str(each["number"]), each["overrides"], each["job_id"],
                 records.CANCELLED, durable=False,
             )  # fmt: skip
-    later = [each["number"] for each in shared if each["state"] == "SUSPENDED"]
-    now = [each for each in shared if each["state"] not in (*WAIT, "SUSPENDED")]
-    _wait(now, directory, record["cluster"])
     deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
-    while {each["job_id"] for each in _going(directory, record["cluster"])}.intersection(jobs):
+    while left := {each["number"] for each in _going(directory, record["cluster"])} & {*numbers}:
         if time.monotonic() > deadline:
-            fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
-        time.sleep(1)
-    if later:
-        print(f"{listed(later)} will end when the job is resumed")
+            fail(
+                f"{listed(sorted(left))} did not end yet: hpc status tells when. Of a sweep with "
+                "process_per_run=false, only a whole job can be cancelled.",
+                1,
+            )
+        if others := [each for each in shared if each["number"] in left]:
+            _wake(others, directory, slurm)
+        time.sleep(LOOK_EVERY_S)
     states = {each["number"]: each["state"] for each in records.states(directory)}
     if completed := [number for number in numbers if states[number] == "COMPLETED"]:
         print(f"completed all the same: {listed(completed)}")
@@ -117,29 +118,13 @@ def _scancel(*words: str) -> None:
         fail(f"scancel: {error.stderr.strip()}", 1)
 
 
-def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
-    """Tell the supervisors of ``runs`` to look, until all of these are over."""
-    began = due = time.monotonic()
-    while left := [
-        each for each in runs
-        if not records.has_ended(directory / str(each["number"]), each["job_id"])
-    ]:  # fmt: skip
-        now = time.monotonic()
-        if now > began + GIVE_UP_S:
-            fail(
-                f"{listed([each['number'] for each in left])} did not end. Of a sweep with "
-                "process_per_run=false, only a whole job can be cancelled.",
-                1,
-            )
-        if now >= due:
-            due = now + SIGNAL_EVERY_S
-            if cluster == "slurm":
-                _scancel("--signal=CONT", *{each["job_id"] for each in left})
-            else:
-                folders = {*local_jobs((directory / left[0]["log"]).parent).values()}
-                for process, command in processes():
-                    # Those that watch the runs, and the runs; CONT asks none of them to stop.
-                    if any(f" {folder}/submission_" in command for folder in folders):
-                        with suppress(ProcessLookupError):
-                            os.kill(process, signal.SIGCONT)
-        time.sleep(0.2)
+def _wake(runs: list[dict[str, Any]], directory: Path, slurm: bool) -> None:
+    """Tell the supervisors of ``runs`` to look; CONT asks no run to stop."""
+    if slurm:
+        _scancel("--signal=CONT", *{each["job_id"] for each in runs})
+        return
+    folders = {*local_jobs((directory / runs[0]["log"]).parent).values()}
+    for process, command in processes():
+        if any(f" {folder}/submission_" in command for folder in folders):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)
