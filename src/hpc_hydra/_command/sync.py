@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from configparser import ConfigParser
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -20,24 +19,14 @@ import typer
 
 from .. import _records as records
 from .. import _squeue as squeue
-from . import completion
-from .sweeps import fail, named
+from .sweeps import SWEEP, fail, named
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
 RUN_TIMEOUT_S = 300
 SET_ASIDE = "wandb/incomplete"
 
 
-def sync(
-    sweeps: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="Several are possible; by default your newest one.",
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
-) -> None:
+def sync(sweeps: Annotated[list[str] | None, SWEEP] = None) -> None:
     """Send W&B what was written offline.
 
     What is not sent yet, of runs that are over. It can be repeated: what is sent is not sent again. What a kill kept from W&B's files is in
@@ -128,11 +117,10 @@ def _reach() -> None:
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
-    settings = ConfigParser()
-    with suppress(Exception):  # somebody's broken file, which W&B itself will tell of
-        settings.read(Path.home() / ".config" / "wandb" / "settings")
-    default = settings.get("default", "base_url", fallback="https://api.wandb.ai")
-    server = os.environ.get("WANDB_BASE_URL", default)
+    import wandb
+
+    server = str(wandb.setup().settings.base_url)
+    wandb.teardown()
     try:
         urlopen(server, timeout=20).close()
     except HTTPError:  # it has answered
