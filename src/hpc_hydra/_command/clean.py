@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
 
 from .. import _records as records
 from .. import _squeue as squeue
@@ -102,7 +103,7 @@ def clean(
     total = sum(size for rows in found.values() for _, _, size in rows)
     if not any(found.values()) or (json and not yes):
         return
-    agreed(f"Delete this, {_human(total)} in all?", yes)
+    agreed(f"Delete this, {decimal(total)} in all?", yes)
     for rows in found.values():
         for sweep, paths, _ in rows:
             _delete(paths)
@@ -111,7 +112,7 @@ def clean(
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
     if not json:
-        print(f"deleted: {_human(total)}")
+        print(f"deleted: {decimal(total)}")
 
 
 def _meant(names: Sequence[str]) -> Iterable[Path]:
@@ -188,14 +189,6 @@ def _print(found: dict[What, list[tuple[Path, list[Path], int]]], older_than: in
         print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
     for kind, rows in found.items():
         if rows:
-            print(f"{_human(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")
+            print(f"{decimal(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")
         for sweep, paths, size in sorted(rows, key=lambda row: -row[2]):
-            print(f"{_human(size):>19}  {len(paths)} in {sweep}")
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+            print(f"{decimal(size):>19}  {len(paths)} in {sweep}")
