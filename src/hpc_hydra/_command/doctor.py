@@ -18,7 +18,7 @@ import typer
 from .. import _records as records
 from .. import _squeue as squeue
 from . import surroundings
-from .recorded import Command, place_of_app
+from .recorded import Command
 from .surroundings import Finding
 from .sweeps import JSON, as_json
 
@@ -32,8 +32,7 @@ def doctor(
         list[str] | None,
         typer.Argument(
             metavar="APP|OVERRIDE",
-            help="A module or a script with Hydra, and what it needs to be composed; by default the one "
-            "below src/, or that of your newest sweep from this folder.",
+            help="A module or a script with Hydra, and what it needs to be composed; by default the one below src/.",
         ),
     ] = None,
     job: Annotated[
@@ -70,7 +69,7 @@ def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
         yield from surroundings.room(newest.parent, "where your newest sweep is")
     if not here.is_relative_to(Path.home()):
         yield from surroundings.room(Path.home(), "home")
-    yield from surroundings.identities(here)
+    yield from surroundings.git(here)
     if of_slurm[0].level == "ok":
         yield from _of_app(words, job)
 
@@ -85,23 +84,10 @@ def _print(finding: Finding) -> None:
 
 
 def _app(words: Sequence[str]) -> Command | None:
-    here, python = Path.cwd(), sys.executable
-    if words:
-        start = [words[0]] if words[0].endswith(".py") else ["-m", words[0]]
-        return Command([*start, *words[1:]], here, python)
-    packages = [path.parent.name for path in here.glob("src/*/__main__.py")]
-    if len(packages) == 1:
-        return Command(["-m", packages[0]], here, python)
-    for sweep in records.known_sweeps():
-        try:
-            submissions = records.read(sweep / records.SWEEP)["submissions"]
-        except (records.DamagedRecord, OSError):  # another one may do
-            continue
-        if submissions and submissions[-1].get("cwd") == str(here):
-            command = Command.of(sweep, submissions[-1])
-            command.words = command.words[: place_of_app(command.words) + 1]
-            return command
-    return None
+    packages = [path.parent.name for path in Path.cwd().glob("src/*/__main__.py")]
+    app, *overrides = words or (packages if len(packages) == 1 else [""])
+    start = [app] if app.endswith(".py") else ["-m", app]
+    return Command([*start, *overrides], Path.cwd(), sys.executable) if app else None
 
 
 def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
