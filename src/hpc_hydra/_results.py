@@ -39,10 +39,6 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
 
 
-class NoSuchColumn(ValueError):
-    """The message names those that there are."""
-
-
 @dataclass
 class Table:
     """A row for each run."""
@@ -55,27 +51,27 @@ class Table:
     spreads: Mapping[str, str] = field(default_factory=dict)  # their columns, by those of means
 
     def find(self, name: str) -> str:
-        """The column of this name, the best of this metric, or the only column that ends with it after a dot.
+        """The column of this name, the number in the result, the best of this metric, or the only column that ends
+        with it after a dot.
 
         Raises:
-            NoSuchColumn: there is none, or more than one.
+            ValueError: there is none, or more than one; the message names those that there are.
         """
         name = name.strip()
-        for each in (name, f"{name}.max", f"{name}.min"):
+        for each in (name, f"result.{name}", f"{name}.max", f"{name}.min"):
             if each in self.columns:
                 return each
         if len(ending := [each for each in self.columns if each.endswith(f".{name}")]) == 1:
             return ending[0]
         if name in self.constant:
-            raise NoSuchColumn(f"{name} is the same in all runs: {shown(self.constant[name])}")
-        raise NoSuchColumn(f"no column {name}, but {', '.join(ending or self.columns)}")
+            raise ValueError(f"{name} is the same in all runs: {shown(self.constant[name])}")
+        raise ValueError(f"no column {name}, but {', '.join(ending or self.columns)}")
 
     def where(self, condition: str) -> Table:
         """Those rows of which a ``condition`` such as ``lr>0.01`` or ``model=mlp`` is true.
 
         Raises:
-            NoSuchColumn: that of its name.
-            ValueError: it is no condition.
+            ValueError: there is no such column, or it is no condition.
         """
         if not (found := CONDITION.fullmatch(condition)):
             raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value")  # fmt: skip
@@ -94,7 +90,7 @@ class Table:
         """By a column; rows that have nothing there, or no number, come last in either order.
 
         Raises:
-            NoSuchColumn: that of its name.
+            ValueError: there is no such column.
         """
         column = self.find(name)
         known = [row for row in self.rows if not _missing(row.get(column))]
@@ -106,7 +102,7 @@ class Table:
         """Those rows that have a number in a column, the best first.
 
         Raises:
-            NoSuchColumn: that of its name.
+            ValueError: there is no such column.
         """
         column = self.find(name)
         known = [
@@ -119,11 +115,11 @@ class Table:
         in nothing but ``names``.
 
         Raises:
-            NoSuchColumn: that of one of them; or it is none of what varies.
+            ValueError: there is none of such a name; or it is none of what varies.
         """
         names = [self.find(name) for name in names]
         if strange := set(names) - set(self.parameters):
-            raise NoSuchColumn(
+            raise ValueError(
                 f"{', '.join(strange)}: a mean is taken over what varies: {', '.join(self.parameters)}"
             )
         by = [name for name in self.parameters if name not in names]
