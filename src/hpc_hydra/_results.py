@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Value = int | float | bool | str | None
 Row = dict[str, Value]
+Series = dict[int, dict[str, float]]  # the metrics of a run, by step
 
 NO_METRICS = "these runs have no metrics: log_metrics(...) in the task writes them"
 # One NaN for all, which is then found among others.
@@ -186,13 +187,17 @@ def runs_of(*sweeps: str | Path) -> list[Run]:
     return found
 
 
-def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool = False) -> Table:
+def table_of(
+    runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool = False,
+    read: Callable[[Path], Series] = read_metrics,
+) -> Table:  # fmt: skip
     """The table of ``runs``.
 
     Args:
         metrics: patterns for the names of metrics: last and best of those that match. Only for them the
             metrics of runs are read.
         resources: also what each run used and asked for.
+        read: what gives the metrics in a run's directory.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
     choices = cache(_choices)
@@ -206,7 +211,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         row |= {"run": run.number, **{name: own.get(name) for name in varying}}
         row |= {"state": run.record["state"], **run.result}
         if metrics:
-            row |= last_and_best(read_metrics(run.directory), metrics, names)
+            row |= last_and_best(read(run.directory), metrics, names)
         row |= {"duration_s": run.duration_s, "restarts": run.record.get("restarts")}
         if resources:
             row |= used(run.record)
@@ -296,7 +301,7 @@ def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
     rows = [{**row, "sweep": str(run.sweep)} for run, row in zip(runs, table.rows, strict=True)]
     columns = ["sweep", *(name for name in table.columns if name != "sweep")]
     if metrics:
-        by_step: list[dict[int, dict[str, float]]] = [read_metrics(run.directory) for run in runs]
+        by_step: list[Series] = [read_metrics(run.directory) for run in runs]
         columns = ["sweep", "run", *table.parameters, "step"]
         names = {
             name: f"metric.{name}" if name in columns else name
@@ -395,9 +400,7 @@ def lower_is_better(name: str) -> bool:
     return any(word in LOWER or word.endswith(("loss", "error")) for word in words)
 
 
-def last_and_best(
-    by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str], taken: Sequence[str]
-) -> Row:
+def last_and_best(by_step: Series, patterns: Sequence[str], taken: Sequence[str]) -> Row:
     """Of each metric that matches one of ``patterns``, in columns whose names are not ``taken``."""
     series: dict[str, list[float]] = {}
     for values in by_step.values():
