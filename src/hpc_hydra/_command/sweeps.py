@@ -12,7 +12,7 @@ import typer
 
 from .. import _records as records
 from .._files import foreign_owner
-from .._metrics import strict
+from .._metrics import newest_step, strict
 from . import completion
 
 SWEEP = typer.Argument(
@@ -77,12 +77,8 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         run = Path(number).absolute()
         if not (run / records.RUN).exists():
             fail(f"{number} is neither the number of a run nor its directory.")
-        directory = next((each for each in run.parents if (each / records.SWEEP).exists()), run)
-        numbers = (each for each in directory.iterdir() if each.name.isdecimal())
-        # Where runs have other names a link leads to each, by its number.
-        number = next((each.name for each in numbers if each.resolve() == run.resolve()), "")
-        if not number:  # it is alone
-            directory, number = run, run.name
+        in_sweep = run.name.isdecimal() and records.is_sweep(run.parent)
+        directory, number = (run.parent if in_sweep else run), run.name
     else:
         directory = named(name)
     return directory, run_of(directory, number)
@@ -101,6 +97,16 @@ def run_of(directory: Path, number: str) -> dict[str, Any]:
     numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
     known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
     fail(f"{directory} has no run {number}, but {known}.")
+
+
+def told(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """What programs, and `hpc show`, are told of a ``run``."""
+    return {
+        **run,
+        "step": newest_step(records.folder_of(directory, run["number"])),
+        "elapsed_s": records.running_s(run),
+        "log": run.get("log") and str(directory / run["log"]),
+    }
 
 
 def refuse_foreign(directory: Path) -> None:
