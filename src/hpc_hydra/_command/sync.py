@@ -143,15 +143,14 @@ def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
         else:
             if not segments[name]:
                 failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
-    to_send = [each for of_run in segments.values() for each in of_run]
-    reasons = _send(to_send, len(runs)) if to_send else {}
+    lines = _wandb_sync([each for of_run in segments.values() for each in of_run], len(runs))
     for name, of_run in segments.items():
-        failed.update((name, reasons[each]) for each in of_run if each in reasons)
+        failed.update((name, _reason(each, lines)) for each in of_run if not _is_sent(each))
     return failed
 
 
-def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
-    """Why, of ``segments``, some were not sent."""
+def _wandb_sync(segments: Sequence[Path], runs: int) -> list[str]:
+    """The lines that W&B's client prints as it sends ``segments``."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
     own = ("WANDB_MODE", "WANDB_DIR", "WANDB_SILENT")
     environment = {name: value for name, value in os.environ.items() if name not in own}
@@ -167,8 +166,7 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
         except subprocess.TimeoutExpired:
             output = f"not sent within {RUN_TIMEOUT_S * runs} s"
     said = [line for line in output.splitlines() if line.strip()]
-    lines = [re.sub("^(wandb: |Error: )+", "", line) for line in said]
-    return {each: _reason(each, lines) for each in segments if not _is_sent(each)}
+    return [re.sub("^(wandb: |Error: )+", "", line) for line in said]
 
 
 def _reason(segment: Path, lines: Sequence[str]) -> str:
