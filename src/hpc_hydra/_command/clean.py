@@ -49,6 +49,8 @@ SAYS = {
     What.failed: "sweeps of which no run ever completed, with all that is in them",
 }
 
+Found = tuple[What, Path, list[Path], int]  # in a sweep, with the bytes of it
+
 
 def clean(
     sweeps: Annotated[
@@ -79,7 +81,7 @@ def clean(
     hpc clean outputs/paper --only sources --yes
     """
     before = datetime.now().astimezone() - timedelta(days=older_than)
-    found: dict[What, list[tuple[Path, list[Path], int]]] = {kind: [] for kind in what or What}
+    found: list[Found] = []
     jobs = cache(squeue.jobs)
     for sweep in dict.fromkeys(_meant(sweeps or [])):
         try:
@@ -90,27 +92,26 @@ def clean(
         going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
         if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
-        for kind, rows in found.items():
+        for kind in what or What:
             if paths := _paths(kind, sweep, runs):
-                rows.append((sweep, paths, sum(map(_size, paths))))
+                found.append((kind, sweep, paths, sum(map(_size, paths))))
     if json:
         as_json([
             {"what": kind.value, "directory": str(sweep), "bytes": size}
-            for kind, rows in found.items() for sweep, _, size in rows
+            for kind, sweep, _, size in found
         ])  # fmt: skip
     else:
         _print(found, older_than)
-    total = sum(size for rows in found.values() for _, _, size in rows)
-    if not any(found.values()) or (json and not yes):
+    total = sum(size for _, _, _, size in found)
+    if not found or (json and not yes):
         return
     agreed(f"Delete this, {decimal(total)} in all?", yes)
-    for rows in found.values():
-        for sweep, paths, _ in rows:
-            _delete(paths)
-            above = {folder for path in paths for folder in path.parents}
-            for folder in sorted(above - {*sweep.parents}, reverse=True):
-                with suppress(OSError):  # it is not empty
-                    folder.rmdir()
+    for _, sweep, paths, _ in found:
+        _delete(paths)
+        above = {folder for path in paths for folder in path.parents}
+        for folder in sorted(above - {*sweep.parents}, reverse=True):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
     if not json:
         print(f"deleted: {decimal(total)}")
 
@@ -184,11 +185,12 @@ def _delete(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _print(found: dict[What, list[tuple[Path, list[Path], int]]], older_than: int) -> None:
-    if not any(found.values()):
+def _print(found: Sequence[Found], older_than: int) -> None:
+    if not found:
         print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
-    for kind, rows in found.items():
+    for kind in What:
+        rows = [(size, sweep, paths) for what, sweep, paths, size in found if what is kind]
         if rows:
-            print(f"{decimal(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")
-        for sweep, paths, size in sorted(rows, key=lambda row: -row[2]):
+            print(f"{decimal(sum(size for size, _, _ in rows)):>9}  {SAYS[kind]}")
+        for size, sweep, paths in sorted(rows, reverse=True):
             print(f"{decimal(size):>19}  {len(paths)} in {sweep}")
