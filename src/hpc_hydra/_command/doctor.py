@@ -23,7 +23,6 @@ from .surroundings import Finding
 from .sweeps import JSON, as_json
 
 TRY_FOR_S = 120
-SAY_AFTER_S = 30
 COLORS = {"ok": "32", "note": "33", "bad": "31"}
 
 
@@ -176,15 +175,11 @@ def is_longer(time: str, limit: str) -> bool:
 
 def _wait_for(job_id: str) -> None:
     """Until it has ended; or end it, if nobody waits any more."""
-    said, due = "", time.monotonic() + SAY_AFTER_S
+    print(f"     waits for job {job_id}; Ctrl-C ends it", file=sys.stderr)
     try:
         while (queue := squeue.jobs()) is None or (
             job_id in queue and not squeue.is_over(queue[job_id].state)
         ):
-            job = queue[job_id] if queue else None
-            if job and squeue.waits(job.state) and job.reason != said and time.monotonic() > due:
-                said = job.reason
-                print(f"     its job waits: {said}. Ctrl-C ends it", file=sys.stderr)
             time.sleep(1)
     except BaseException:
         subprocess.run(["scancel", job_id], capture_output=True)

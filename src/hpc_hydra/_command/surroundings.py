@@ -14,7 +14,6 @@ from .. import _squeue as squeue
 from .._commands import answer
 
 GIB = 1024**3
-FEW_FILES = 10_000
 MISSING = ("sbatch", "srun", "squeue", "scontrol", "scancel")
 
 
@@ -54,7 +53,6 @@ def partitions() -> dict[str, dict[str, str]]:
 def room(folder: Path, whose: str) -> Iterator[Finding]:
     """Whether there is some in ``folder``, and a quota lets it be used."""
     free = shutil.disk_usage(folder).free
-    files = os.statvfs(folder).f_favail
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".hpc-doctor-") as file:
             file.write(bytes(2**20))
@@ -67,10 +65,8 @@ def room(folder: Path, whose: str) -> Iterator[Finding]:
         yield Finding("bad", f"{whose}, {folder}: {error.strerror}", remedy)
         return
     said = f"{whose}, {folder}: {free / GIB:.0f} GiB free"
-    if free < GIB or 0 < files < FEW_FILES:
-        yield Finding(
-            "note", f"{said}, room for {files} files", "make room: `hpc clean`, `quota -s`"
-        )
+    if free < GIB:
+        yield Finding("note", said, "make room: `hpc clean`, `quota -s`")
     else:
         yield Finding("ok", said)
 
