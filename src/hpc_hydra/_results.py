@@ -130,8 +130,10 @@ class Table:
                 groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
         rows: list[Row] = []
         apart = {*self.parameters, "sweep", "run", "restarts", *used({})}
-        others = [name for name in self.columns if name not in apart]
-        averaged = [name for name in others if any(is_number(row.get(name)) for row in self.rows)]
+        averaged = [
+            name for name in self.columns
+            if name not in apart and any(is_number(row.get(name)) for row in self.rows)
+        ]  # fmt: skip
         for key, group in groups.items():
             mean: Row = {**dict(zip(by, key, strict=True)), "runs": len(group)}
             for name in averaged:

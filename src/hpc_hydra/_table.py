@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
 from . import _records as records
-from ._results import flat, shown
+from ._results import clock, flat, shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -78,7 +77,7 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
             "state": run["state"],
             "waits for": _waits_for(run),
             "step": "" if step is None else str(step),
-            "elapsed": "" if elapsed is None else str(timedelta(seconds=round(elapsed))),
+            "elapsed": "" if elapsed is None else clock(elapsed),
             "node": run.get("host") or "",
             "restarts": str(run.get("restarts") or ""),
             "result": short(run.get("result")),
@@ -115,15 +114,14 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
 def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[str]]]:
     """The overrides that all ``runs`` have, and those of each run's own, by its number; without Hydra's
     own and the preset. A single run's are its own."""
-    overrides = {}
-    for run in runs:
-        own = run.get("overrides", [])
-        overrides[str(run["number"])] = [each for each in own if not records.hydras_own(each)]
-    seen = Counter(each for own in overrides.values() for each in dict.fromkeys(own))
-    common = [each for each in seen if len(runs) > 1 and seen[each] == len(runs)]
-    known = set(common)
+    overrides = {
+        str(run["number"]): [each for each in run.get("overrides", []) if not records.hydras_own(each)]
+        for run in runs
+    }  # fmt: skip
+    shared = set.intersection(*map(set, overrides.values())) if len(runs) > 1 else set()
+    common = [each for each in next(iter(overrides.values()), []) if each in shared]
     return common, {
-        number: [each for each in own if each not in known] for number, own in overrides.items()
+        number: [each for each in own if each not in shared] for number, own in overrides.items()
     }
 
 
