@@ -125,7 +125,8 @@ def test_jobs_on_another_cluster_are_not_taken_for_lost(
     monkeypatch.setattr(squeue, "cluster", lambda: "there")
     (folder := (sweep := tmp_path / "sweep") / "0").mkdir(parents=True)
     run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
-    submission = {"submission": 0, "command": "python -m app"}
+    command = {"command": "python -m app", "cwd": "/", "python": "python"}
+    submission = {"submission": 0, **command}
     records.record_sweep(sweep, "slurm", [], [run], submission)
     records.write(folder / records.RUN, {**run, "state": "RUNNING"})
     assert "1 lost" in hpc("status", sweep).stdout
