@@ -18,7 +18,6 @@ import typer
 from .. import _records as records
 from .. import _squeue as squeue
 from . import surroundings
-from .recorded import Command
 from .surroundings import Finding
 from .sweeps import JSON, as_json
 
@@ -82,21 +81,16 @@ def _print(finding: Finding) -> None:
         print(f"     -> {finding.remedy}", flush=True)
 
 
-def _app(words: Sequence[str]) -> Command | None:
-    packages = [path.parent.name for path in Path.cwd().glob("src/*/__main__.py")]
-    app, *overrides = words or (packages if len(packages) == 1 else [""])
-    start = [app] if app.endswith(".py") else ["-m", app]
-    return Command([*start, *overrides], Path.cwd(), sys.executable) if app else None
-
-
 def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
-    app = _app(words)
-    if app is None:
+    packages = [path.parent.name for path in Path.cwd().glob("src/*/__main__.py")]
+    if not words and len(packages) != 1:
         yield Finding("note", "no app is known here, so no job script was tried",
                       "hpc doctor my_package, or hpc doctor app.py")  # fmt: skip
         return
-    name = " ".join(app.words)
-    shown = _run(app, "--help")
+    app = [*(words or packages)]
+    app = app if app[0].endswith(".py") else ["-m", *app]
+    name = " ".join(app)
+    shown = _run(*app, "--help")
     if shown.returncode:
         yield Finding("bad", f"{name} --help: {_end(shown)}", "correct it, or name another app")
         return
@@ -105,12 +99,12 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
     limits = surroundings.partitions()
     scripts = {}
     # Where compute nodes see it too.
-    folder = Path(tempfile.mkdtemp(prefix=".hpc-doctor-", dir=app.cwd))
+    folder = Path(tempfile.mkdtemp(prefix=".hpc-doctor-", dir=Path.cwd()))
     try:
         for preset in presets:
             chosen = [f"+setup={preset}"] if preset else []
             asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
-            tried = _run(app, *chosen, *asked, "--multirun")
+            tried = _run(*app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
             if tried.returncode:
                 remedy = "correct it in cluster.py, or override hydra.launcher.*"
@@ -126,14 +120,13 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(app: Command, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [app.python, *app.words, *words]
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *words]
     try:
         return subprocess.run(
-            command, cwd=app.cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            timeout=TRY_FOR_S,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=TRY_FOR_S
+        )
+    except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
