@@ -41,16 +41,17 @@ def cancel(
     record = records.read(directory / records.SWEEP)
     if not record:
         fail(f"{directory} is no sweep with records of its jobs.")
-    if record["cluster"] == "local" and record["host"] != socket.gethostname():
+    slurm = record["cluster"] == "slurm"
+    if not slurm and record["host"] != socket.gethostname():
         fail(f"The runs of {directory} were started on {record['host']}: type this there.")
     if squeue.is_elsewhere(name := record.get("slurm_cluster")):
         fail(f"The jobs of {directory} are on {name}: type this there.")
     for number in run or []:
         run_of(directory, str(number))
-    if record["cluster"] == "slurm" and (unnoted := _unnoted(directory)) and not run:
+    if slurm and (unnoted := _unnoted(directory)) and not run:
         agreed(f"Cancel {' '.join(unnoted)}, which Slurm took after the command had given up?", yes)
         _scancel(*unnoted)
-    going = _going(directory, record["cluster"])
+    going = _going(directory, slurm)
     chosen = [each for each in going if not run or each["number"] in run]
     if not chosen:
         print("Nothing to cancel: none of them is under way.")
@@ -60,7 +61,6 @@ def cancel(
     numbers = [each["number"] for each in chosen]
     agreed(f"Cancel {listed(numbers)} of {directory}?", yes)
     jobs = sorted({each["job_id"] for each in chosen} - kept)
-    slurm = record["cluster"] == "slurm"
     for each in shared if slurm else chosen:
         records.cancelled_path((directory / each["log"]).parent, each["number"]).touch()
     if slurm and jobs:
@@ -75,7 +75,7 @@ def cancel(
                 records.CANCELLED, durable=False,
             )  # fmt: skip
     deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
-    while left := {each["number"] for each in _going(directory, record["cluster"])} & {*numbers}:
+    while left := {each["number"] for each in _going(directory, slurm)} & {*numbers}:
         if time.monotonic() > deadline:
             fail(
                 f"{listed(sorted(left))} did not end yet: hpc status tells when. Of a sweep with "
@@ -92,10 +92,10 @@ def cancel(
         print(f"cancelled: {listed(cancelled)}. To go on: hpc retry {shlex.quote(str(directory))}")
 
 
-def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
+def _going(directory: Path, slurm: bool) -> list[dict[str, Any]]:
     return [
         each for each in records.states(directory)
-        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and cluster == "slurm")
+        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and slurm)
     ]  # fmt: skip
 
 
