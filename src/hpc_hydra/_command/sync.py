@@ -42,8 +42,8 @@ def sync(sweeps: Annotated[list[str] | None, SWEEP] = None) -> None:
     for sweep in dict.fromkeys(map(named, sweeps or [])) or [named(None)]:
         for run in records.states(sweep, jobs):
             folder = records.folder_of(sweep, run["number"])
-            segments = [*folder.glob("wandb/offline-run-*")]
-            if all(map(_is_sent, segments)) and (segments or not (folder / SET_ASIDE).exists()):
+            there = any(folder.glob("wandb/offline-run-*"))
+            if not _unsent(folder) and (there or not (folder / SET_ASIDE).exists()):
                 continue
             if run["state"] in (*records.UNDER_WAY, "STOPPED"):
                 skipped += 1
@@ -71,31 +71,26 @@ def sync(sweeps: Annotated[list[str] | None, SWEEP] = None) -> None:
     raise typer.Exit(int(bool(failed)))
 
 
-def _is_sent(segment: Path) -> bool:
-    return any(segment.glob("*.synced"))
+def _unsent(directory: Path) -> list[Path]:
+    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first."""
+    segments = sorted(directory.glob("wandb/offline-run-*"))
+    return [each for each in segments if not any(each.glob("*.synced"))]
 
 
 def _to_send(directory: Path) -> list[Path]:
-    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them
-    was not written to its end, since W&B or the run was killed, it is set aside, and one is made from
-    `metrics.jsonl` in its place, where the run's config is known."""
+    """What of the run in ``directory`` is `_unsent`. If one of them was not written to its end, since W&B or the run
+    was killed, or if all were set aside, they are set aside, and one is made from `metrics.jsonl` in their place, where
+    the run's config is known."""
     from .._tracking import STATE
 
-    folder = directory / "wandb"
-
-    def unsent() -> list[Path]:
-        return [each for each in sorted(folder.glob("offline-run-*")) if not _is_sent(each)]
-
-    whole = []
+    whole, unsent = [], _unsent(directory)
     with suppress(OSError, ValueError, KeyError):
-        whole = json.loads((folder / STATE).read_text())["segments"]
-    # Without any, what there was is set aside, and nothing could be written in its place.
-    there = any(folder.glob("offline-run-*"))
-    incomplete = not there or any(each.name not in whole for each in unsent())
+        whole = json.loads((directory / "wandb" / STATE).read_text())["segments"]
     configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
+    incomplete = not unsent or any(each.name not in whole for each in unsent)
     if incomplete and all(map(Path.exists, configs)):
         _write_again(directory, configs)
-    return unsent()
+    return _unsent(directory)
 
 
 def _write_again(directory: Path, configs: list[Path]) -> None:
@@ -134,18 +129,19 @@ def _reach() -> None:
 
 def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
     """Why, of ``runs``, names and directories, some were not sent."""
-    failed, segments = {}, dict[str, list[Path]]()
+    failed: dict[str, str] = {}
+    segments: list[Path] = []
     for name, folder in runs:
         try:
-            segments[name] = _to_send(folder)
+            if not (own := _to_send(folder)):
+                failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
+            segments += own
         except Exception as error:  # a config that cannot be read any more; a full disk
             failed[name] = f"{type(error).__name__}: {error}"
-        else:
-            if not segments[name]:
-                failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
-    lines = _wandb_sync([each for of_run in segments.values() for each in of_run], len(runs))
-    for name, of_run in segments.items():
-        failed.update((name, _reason(each, lines)) for each in of_run if not _is_sent(each))
+    lines = _wandb_sync(segments, len(runs))
+    for name, folder in runs:
+        for each in _unsent(folder):
+            failed.setdefault(name, _reason(each, lines))
     return failed
 
 
