@@ -22,7 +22,7 @@ from .surroundings import Finding
 from .sweeps import JSON, as_json
 
 TRY_FOR_S = 120
-COLORS = {"ok": "32", "note": "33", "bad": "31"}
+COLORS = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 def doctor(
@@ -73,10 +73,8 @@ def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
 
 
 def _print(finding: Finding) -> None:
-    word = f"{finding.level:<4}"
-    if sys.stdout.isatty():
-        word = f"\x1b[{COLORS[finding.level]}m{word}\x1b[0m"
-    print(word, finding.what.replace("\n", "\n     "))
+    typer.secho(f"{finding.level:<4} ", fg=COLORS[finding.level], nl=False)
+    print(finding.what.replace("\n", "\n     "))
     if finding.remedy:
         print(f"     -> {finding.remedy}", flush=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -62,9 +61,6 @@ def _watch(directory: Path, rows: int) -> None:
             elif (line := records.counts(runs)) != before:
                 print(line, flush=True)
                 before = line
-            try:
-                time.sleep(LOOK_EVERY_S)
-            except KeyboardInterrupt:
-                sys.exit(130)
+            time.sleep(LOOK_EVERY_S)
         live.update("", refresh=where.is_terminal)
     _table.print_table(directory, rows)
