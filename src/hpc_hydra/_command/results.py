@@ -145,11 +145,7 @@ def _result(table: Table) -> str:
 
 def _print(table: Table, wanted: Sequence[str]) -> None:
     """On a terminal, what there is room for: ``wanted`` columns after those of parameters and results."""
-    from rich import box
-    from rich.table import Table as Printed
-    from rich.text import Text
-
-    from .._table import console
+    from .._table import console, listing
 
     if table.constant:
         print(*(f"{name}={shown(value)}" for name, value in table.constant.items()))
@@ -168,13 +164,11 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
         if width <= room or not fitting:
             fitting.append(name)
             room -= width
-    printed = Printed(box=box.SIMPLE_HEAD)
-    for name in (kept := [name for name in columns if name in fitting]):
+    kept = [name for name in columns if name in fitting]
+    printed = listing({headings[name]: cells[name] for name in kept})
+    for name, column in zip(kept, printed.columns, strict=True):
         numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
-        printed.add_column(Text(headings[name]), overflow="fold", max_width=WIDEST)
-        printed.columns[-1].justify = "right" if numbers else "left"
-    for row_cells in zip(*(cells[name] for name in kept), strict=True):
-        printed.add_row(*map(Text, row_cells))
+        column.justify, column.max_width = "right" if numbers else "left", WIDEST
     where.print(printed)
     if left_out := [name for name in columns if name not in fitting]:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
