@@ -341,5 +341,7 @@ def test_a_value_that_one_sweep_leaves_at_its_default_is_that_of_another(tmp_pat
 def test_a_parameter_that_is_called_like_a_spread_is_shown(
     tmp_path: Path, hpc: Callable[..., str]
 ) -> None:
-    sweep = made(tmp_path / "sweep", ["noise.std=0.5", "noise.std=1"], [1, 2])
-    assert "noise.std" in hpc("results", sweep)
+    """Or like our word for seconds."""
+    runs = ["noise.std=0.5 duration=7", "noise.std=1 duration=8"]
+    headings = hpc("results", made(tmp_path / "sweep", runs, [1, 2])).splitlines()[1].split()
+    assert "noise.std" in headings and headings.count("duration") == 2

@@ -154,21 +154,22 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
     columns = [name for name in table.columns if name in filled and name not in beside]
     where = console()
     names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
-    headings = {name: "duration" if name == "duration_s" else name for name in columns}
     cells = {name: [_cell(table, row, name, names) for row in table.rows] for name in columns}
     first = {"sweep", "run", *table.parameters, *table.results, *wanted}
     fitting: list[str] = []
     room = where.width - 2
     for name in sorted(columns, key=lambda name: name not in first):
-        width = min(max(map(len, (headings[name], *cells[name]))), WIDEST) + 3
+        width = min(max(map(len, (name, *cells[name]))), WIDEST) + 3
         if width <= room or not fitting:
             fitting.append(name)
             room -= width
     kept = [name for name in columns if name in fitting]
-    printed = listing({headings[name]: cells[name] for name in kept})
+    printed = listing({name: cells[name] for name in kept})
     for name, column in zip(kept, printed.columns, strict=True):
         numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
         column.justify, column.max_width = "right" if numbers else "left", WIDEST
+        if name == "duration_s":
+            column.header = "duration"
     where.print(printed)
     if left_out := [name for name in columns if name not in fitting]:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
