@@ -96,10 +96,10 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
     for name in table.results[:3]:
         lowest = lower_is_better(name)
         for row in table.best(name, lowest).rows[:1]:
-            known = [
-                each for each in ("sweep", "run", *table.parameters) if row.get(each) is not None
-            ]
-            what = ", ".join(f"{each}={shown(row[each])}" for each in known)
+            what = ", ".join(
+                f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters)
+                if row.get(each) is not None
+            )  # fmt: skip
             how = "lowest" if lowest else "highest"
             facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
     if seconds := sum(run.duration_s or 0 for run in runs):
@@ -257,32 +257,26 @@ def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | N
     """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
     without a parameter is at "none", one without a result has no line; infinity is placed like a text."""
     values = [row.get(name) for row in rows]
+    known = [value for value in values if value is not None or parameter]
     if len({shown(value) for value in values}) < 2:
         return None
-    known = [value for value in values if value is not None or parameter]
-    if not all(_finite(value) is not None if parameter else is_number(value) for value in known):
-        ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
-        if len(ordered) > MANY:
-            return None
-        texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
-        short = [cut(text, TICK) for text in texts]
-        short = texts if len({*short}) < len(texts) else short  # else it takes them for one
-        places = [ordered.index(value) if value in ordered else None for value in values]
-        ticks = {"tickvals": list(range(len(texts))), "ticktext": short}
-        return {"label": _text(name), "values": places, **ticks}
-    distinct = sorted({value for value in values if is_number(value) and math.isfinite(value)})
-    if not distinct:
+    if all(_finite(value) is not None if parameter else is_number(value) for value in known):
+        numbers = sorted({each for each in known if is_number(each) and math.isfinite(each)})
+        wide = numbers and numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
+        places: dict[Value, float] = {n: math.log10(n) if wide else n for n in numbers}
+        at: list[Value] = [*numbers]
+        if len(numbers) > 12:
+            at = [numbers[0], numbers[len(numbers) // 2], numbers[-1]] if wide else []
+    else:
+        at = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
+        places = {each: place for place, each in enumerate(at)}
+    if not places or len(at) > MANY:
         return None
-    logarithmic = distinct[0] > 0 and distinct[-1] / distinct[0] >= WIDE
-    place = math.log10 if logarithmic else float
-    finite = [_finite(value) for value in values]
-    placed = [value if value is None else _finite(place(value)) for value in finite]
-    axis = {"label": _text(name), "values": placed}
-    few = len(distinct) <= 12
-    if logarithmic or few:
-        shown_at = distinct if few else [distinct[0], distinct[len(distinct) // 2], distinct[-1]]
-        axis["tickvals"], axis["ticktext"] = [*map(place, shown_at)], [*map(shown, shown_at)]
-    return axis
+    texts = [shown(each) or "none" for each in at]  # these it takes as they are
+    short = [cut(text, TICK) for text in texts]
+    short = texts if len({*short}) < len(texts) else short  # else it takes them for one
+    axis = {"label": _text(name), "values": [_finite(places.get(each)) for each in values]}
+    return axis | ({"tickvals": [places[each] for each in at], "ticktext": short} if at else {})
 
 
 def _text(value: Value) -> str:
