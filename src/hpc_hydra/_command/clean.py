@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +16,11 @@ import typer
 from rich.filesize import decimal
 
 from .. import _records as records
-from .. import _squeue as squeue
 from .._files import foreign_owner
 from ..checkpoints import NAME
 from . import completion
 from .ls import below
-from .sweeps import JSON, YES, agreed, as_json, named
+from .sweeps import JSON, YES, agreed, as_json, looked_at, named
 
 # What the library and Hydra put into a sweep's directory, beside the runs, and into folders there: the directory
 # may have been somebody's own before.
@@ -82,13 +79,7 @@ def clean(
     """
     before = datetime.now().astimezone() - timedelta(days=older_than)
     found: list[Found] = []
-    jobs = cache(squeue.jobs)
-    for sweep in dict.fromkeys(_meant(sweeps or [])):
-        try:
-            runs = records.states(sweep, jobs)
-        except (records.DamagedRecord, OSError) as error:
-            print(error, file=sys.stderr)
-            continue
+    for sweep, runs in looked_at(dict.fromkeys(_meant(sweeps or []))):
         going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
         if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue

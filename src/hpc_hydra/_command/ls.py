@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import sys
 from datetime import datetime
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .. import _squeue as squeue
 from .._results import flat, is_number, names_of
 from .._table import console, listing, short
 from .recorded import place_of_app
-from .sweeps import JSON, as_json, fail
+from .sweeps import JSON, as_json, fail, looked_at
 
 HEADINGS = ("start", "app", "overrides", "runs", "results", "directory")
 FOLDED = 30  # columns; what a sweep varies may be longer, and takes more lines then
@@ -46,17 +43,11 @@ def ls(
     if directory is None:
         sweeps = list(records.known_sweeps())
     elif directory.is_dir():
-        sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
+        sweeps = below(directory.absolute())
+        sweeps.sort(key=lambda each: (each / records.SWEEP).stat().st_mtime, reverse=True)
     else:
         fail(f"{directory} is no directory.")
-    found, jobs = [], cache(squeue.jobs)
-    for sweep in sweeps[:rows]:
-        try:
-            record, runs = records.read(sweep / records.SWEEP), records.states(sweep, jobs)
-        except (records.DamagedRecord, OSError) as error:
-            print(error, file=sys.stderr)
-            continue
-        found.append(_summary(sweep, record, runs))
+    found = [_summary(sweep, runs) for sweep, runs in looked_at(sweeps[:rows])]
     if json:
         as_json(found)
         return
@@ -79,16 +70,13 @@ def below(directory: Path) -> list[Path]:
     return found
 
 
-def _submitted(sweep: Path) -> float:
-    return (sweep / records.SWEEP).stat().st_mtime
-
-
 def _app(command: str) -> str:
     words = shlex.split(command)[1:]
     return Path(words[place_of_app(words)]).name if words else ""
 
 
-def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(sweep: Path, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    record = records.read(sweep / records.SWEEP)
     submissions = record.get("submissions") or [{}]
     results: dict[str, list[float]] = {}
     for run in runs:

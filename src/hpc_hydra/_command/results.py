@@ -15,7 +15,7 @@ from .. import _results as results_
 from .._advice import advice, used
 from .._results import Row, Table, shown
 from . import completion
-from .sweeps import SWEEP, fail, named
+from .sweeps import SWEEP, all_named, fail
 from .sweeps import as_json as in_json
 
 WIDEST = 40  # of a column in the table
@@ -121,9 +121,8 @@ def results(
 
 def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
     """Those of the sweeps of these names, or of the newest."""
-    directories = [named(text) for text in sweeps] if sweeps else [named(None)]
     try:
-        return results_.runs_of(*directories)
+        return results_.runs_of(*all_named(sweeps))
     except FileNotFoundError as error:  # a sweep of which nothing was submitted
         fail(str(error), 1)
 

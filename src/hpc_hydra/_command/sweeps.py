@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from .. import _records as records
+from .. import _squeue as squeue
 from .._files import foreign_owner
 from .._metrics import newest_step, strict
 from . import completion
@@ -62,6 +64,23 @@ def named(text: str | None) -> Path:
     more = f"\n    and {len(found) - 10} more" if len(found) > 10 else ""
     candidates = "".join(f"\n    {each}" for each in found[:10])
     fail(f"{text} may be each of{candidates}{more}")
+
+
+def all_named(texts: Sequence[str] | None) -> list[Path]:
+    """The directories of the sweeps that ``texts`` name, each once; without any the newest one's."""
+    return [*dict.fromkeys(map(named, texts))] if texts else [named(None)]
+
+
+def looked_at(sweeps: Iterable[Path]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Each of these with what is known of its runs; of one that cannot be looked at, why. Slurm is asked once."""
+    jobs = cache(squeue.jobs)
+    for sweep in sweeps:
+        try:
+            runs = records.states(sweep, jobs)
+        except (records.DamagedRecord, OSError) as error:
+            print(error, file=sys.stderr)
+        else:
+            yield sweep, runs
 
 
 def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:

@@ -19,7 +19,7 @@ import typer
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .sweeps import SWEEP, fail, named
+from .sweeps import SWEEP, all_named, fail
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
 RUN_TIMEOUT_S = 300
@@ -39,7 +39,7 @@ def sync(sweeps: Annotated[list[str] | None, SWEEP] = None) -> None:
     if find_spec("wandb") is None:
         fail("W&B is not installed here: pip install 'hpc-hydra[wandb]'", 1)
     todo, skipped, jobs = [], 0, cache(squeue.jobs)
-    for sweep in dict.fromkeys(map(named, sweeps or [])) or [named(None)]:
+    for sweep in all_named(sweeps):
         for run in records.states(sweep, jobs):
             folder = records.folder_of(sweep, run["number"])
             there = any(folder.glob("wandb/offline-run-*"))
