@@ -82,8 +82,9 @@ def cancel(
                 "process_per_run=false, only a whole job can be cancelled.",
                 1,
             )
-        if others := [each for each in shared if each["number"] in left]:
-            _wake(others, directory, slurm)
+        others = [each for each in shared if each["number"] in left]
+        if awake := [each for each in others if each["state"] != "SUSPENDED"]:
+            _wake(awake, directory, slurm)
         time.sleep(LOOK_EVERY_S)
     states = {each["number"]: each["state"] for each in records.states(directory)}
     if completed := [number for number in numbers if states[number] == "COMPLETED"]:
