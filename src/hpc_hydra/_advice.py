@@ -53,13 +53,13 @@ def advice(records: Iterable[Mapping[str, Any]]) -> list[str]:
             would_do.append(f"cpus-per-task={enough_cpus}")
         if would_do:
             lines.append(
-                f"asked {size(mem_mib)} and {cpus} CPU{'s' * (cpus > 1)}{' per task' * (ranks > 1)}, used at most "
-                f"{size(peak_mib)} and {busiest:.3g}: {' '.join(would_do)} would do"
+                f"asked {_size(mem_mib)} and {cpus} CPU{'s' * (cpus > 1)}{' per task' * (ranks > 1)}, used at most "
+                f"{_size(peak_mib)} and {busiest:.3g}: {' '.join(would_do)} would do"
             )
     return lines
 
 
-def size(mib: float) -> str:
+def _size(mib: float) -> str:
     """In the unit that a reader would choose."""
     if mib < 1000:
         return f"{mib:.0f} MB"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ FEW = 8
 WIDE = 100  # as much as the highest value of a logarithmic axis is above the lowest, at least
 
 Group = tuple[Value, ...]
+Points = dict[Group, dict[Any, list[float]]]  # of each group by what is on the x axis
 
 
 def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = ()) -> Figure:
@@ -56,18 +57,14 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
     names = sorted({name for _, steps in whole for each in steps.values() for name in each})
     metric = metric or (names[0] if len(names) == 1 else "")
     if metric not in names:
-        known = (
-            f"--metric is one of {', '.join(names)}"
-            if names
-            else f"{NO_METRICS}; a result needs --against"
-        )
+        known = f"--metric is one of {', '.join(names)}"
+        known = known if names else f"{NO_METRICS}; a result needs --against"
         if left_out := len(runs) - len(whole):
             known += f"; {left_out} that ended before their time are left out"
         raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
     each_alone = not by and len(whole) > FEW
-    if not by and not each_alone:
-        by = table.parameters
-    curves: dict[Group, dict[int, list[float]]] = {}
+    by = by or ([] if each_alone else table.parameters)
+    curves: Points = {}
     for row, series in whole:
         group = tuple(row.get(name) for name in (("run", "sweep") if each_alone else by))
         for step, values in series.items():
@@ -75,23 +72,16 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
                 curves.setdefault(group, {}).setdefault(step, []).append(values[metric])
     figure, axes = _figure()
     if each_alone:
-        _lines(axes, [sorted((step, value) for step, (value,) in curve.items() if isfinite(value)) for curve in curves.values()])  # fmt: skip
-    style_of, handles = _styles(list(curves)), {}
-    for group in [] if each_alone else sorted(curves, key=_order):
-        steps, spread = _finite_means(sorted(curves[group].items()))
-        means = [mean for mean, _ in spread]
-        style = style_of(group)
-        marker = "." if len(steps) < 3 else ""
-        (handles[group],) = axes.plot(steps, means, marker=marker, **style)
-        if any(deviation for _, deviation in spread):
-            low = [mean - (deviation or 0) for mean, deviation in spread]
-            high = [mean + (deviation or 0) for mean, deviation in spread]
-            axes.fill_between(steps, low, high, color=style["color"], alpha=0.18, linewidth=0)
+        _lines(axes, [[*zip(*_means(curve)[:2], strict=True)] for curve in curves.values()])
+    for group, style in () if each_alone else _styled(curves):
+        steps, means, spreads = _means(curves[group])
+        axes.plot(steps, means, marker="." if len(steps) < 3 else "", **style)
+        if any(spreads):
+            within = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
+            axes.fill_between(steps, means - spreads, means + spreads, **within)
     axes.set(xlabel="step", ylabel=_plain(metric))
     axes.locator_params(axis="x", integer=True)
-    if by:
-        _legend(figure, axes, handles, by)
-    _say(axes, table, table.parameters if each_alone else by, len(whole))
+    _explain(figure, table, len(curves), by, table.parameters if each_alone else by, len(whole))
     return figure
 
 
@@ -113,7 +103,7 @@ def against(
     y = table.find(metric) if metric else next(iter(table.results), "")
     if len(table.results) > 1 and not metric:
         raise ValueError(f"choose one by --metric: {', '.join(table.results)}")
-    points: dict[Group, dict[Value, list[float]]] = {}
+    points: Points = {}
     for row in completed:
         if is_number(value := row.get(y)):
             of_group = points.setdefault(tuple(row.get(name) for name in by), {})
@@ -123,36 +113,26 @@ def against(
     figure, axes = _figure()
     values = sorted({value for group in points.values() for value in group}, key=order)
     place, side_by_side = _scale(axes, values)
-    style_of, handles = _styles(list(points)), {}
-    for number, group in enumerate(sorted(points, key=_order)):
-        found = sorted(points[group].items(), key=lambda each: order(each[0]))
+    for number, (group, style) in enumerate(_styled(points)):
         aside = 0.6 * ((number + 0.5) / len(points) - 0.5) if side_by_side else 0
-        style = style_of(group)
-        for value, numbers in found:
-            dots = {"alpha": 0.3, "markersize": 5, "color": style["color"]}
-            axes.plot([place(value) + aside] * len(numbers), numbers, ".", **dots)
-        values_of_group, means = _finite_means(found)
-        places = [place(value) + aside for value in values_of_group]
+        found = {place(value) + aside: numbers for value, numbers in points[group].items()}
+        dots = [(where, each) for where, numbers in found.items() for each in numbers]
+        axes.plot(*zip(*dots, strict=True), ".", alpha=0.3, markersize=5, color=style["color"])
         if side_by_side:  # nothing lies between them
             style["linestyle"] = "none"
-        handles[group] = axes.errorbar(
-            places, [mean for mean, _ in means], [deviation or 0 for _, deviation in means],
-            capsize=3, marker="o", markersize=4, **style,
-        )  # fmt: skip
+        axes.errorbar(*_means(found), capsize=3, marker="o", markersize=4, **style)
     axes.set(xlabel=_plain(x), ylabel=_plain(y))
-    if by:
-        _legend(figure, axes, handles, by)
-    _say(axes, table, [x, *by], len(completed))
+    _explain(figure, table, len(points), by, [x, *by], len(completed))
     return figure
 
 
-def _finite_means(
-    found: Sequence[tuple[Any, Sequence[float]]],
-) -> tuple[list[Any], list[tuple[float, float | None]]]:
+def _means(found: Mapping[float, Sequence[float]]) -> Any:
     """Where they are, and mean and spread there; what has none, as of a seed that diverged, would stretch the axis."""
-    means = [(where, mean_and_spread(numbers)) for where, numbers in found]
-    known = [(where, mean) for where, mean in means if isfinite(mean[0])]
-    return [where for where, _ in known], [mean for _, mean in known]
+    import numpy
+
+    means = [(where, *mean_and_spread(found[where])) for where in sorted(found)]
+    known = [each for each in means if isfinite(each[1])]
+    return numpy.nan_to_num(numpy.array(known, float).reshape(-1, 3)).T
 
 
 def _parameter(table: Table, name: str) -> str:
@@ -205,45 +185,45 @@ def _scale(axes: Axes, values: Sequence[Value]) -> tuple[Callable[[Value], Any],
     return lambda value: value, False
 
 
-def _styles(groups: Sequence[Group]) -> Callable[[Group], dict[str, Any]]:
-    """Numbers in their order from dark to light, other values as different as possible; of two parameters the
-    second one is told by the kind of line."""
+def _styled(points: Points) -> Iterator[tuple[Group, dict[str, Any]]]:
+    """Each group and how it looks: numbers in their order from dark to light, other values as different as possible;
+    of two parameters the second one is told by the kind of line. Of many the legend has the first and the last, and
+    some between."""
     from matplotlib import colormaps
 
+    groups = sorted(points, key=_order)
     dashed = {len(group) for group in groups} == {2}
     seconds = sorted({group[1:] for group in groups}, key=_order) if dashed else []
     dashed = dashed and len(seconds) <= len(DASHES)
     firsts = sorted({group[:1] if dashed else group for group in groups}, key=_order)
     numeric = all(len(first) == 1 and is_number(first[0]) for first in firsts)
     in_order = len(firsts) > len(COLORS) or (numeric and len(firsts) > 3)
-
-    def style(group: Group) -> dict[str, Any]:
+    labels = min(len(groups), MANY)
+    named = {round(each * (len(groups) - 1) / max(labels - 1, 1)) for each in range(labels)}
+    for number, group in enumerate(groups):
         place = firsts.index(group[:1] if dashed else group)
         color: Any = COLORS[place % len(COLORS)]
         if in_order:
             color = colormaps["viridis"](0.92 * place / max(len(firsts) - 1, 1))
-        return {"color": color, "linestyle": DASHES[seconds.index(group[1:])] if dashed else "-"}
-
-    return style
-
-
-def _legend(figure: Figure, axes: Axes, handles: Mapping[Group, Any], by: Sequence[str]) -> None:
-    """Beside the axes, where it hides no line; of many values the first and the last, and some between."""
-    chosen = list(handles)
-    if len(chosen) > MANY:
-        chosen = [chosen[round(place * (len(chosen) - 1) / (MANY - 1))] for place in range(MANY)]
-    each = max(LABEL // len(by), 10)
-    texts = [", ".join(cut(shown(value) or "none", each) for value in group) for group in chosen]
-    labels = [_plain(text) for text in texts]
-    title = _plain(",\n".join(cut(name, LABEL) for name in by))
-    title += f"\n(some of {len(handles)})" if len(handles) > MANY else ""
-    figure.legend([handles[each] for each in chosen], labels, title=title, loc="outside right upper", frameon=False)  # fmt: skip
+        most = max(LABEL // max(len(group), 1), 10)
+        label: Any = ", ".join(cut(shown(value) or "none", most) for value in group)
+        dashes = DASHES[seconds.index(group[1:])] if dashed else "-"
+        label = _plain(label) if number in named else None
+        yield group, {"color": color, "linestyle": dashes, "label": label}
 
 
-def _say(axes: Axes, table: Table, apart: Sequence[str], runs: int) -> None:
+def _explain(
+    figure: Figure, table: Table, groups: int, by: Sequence[str], apart: Sequence[str], runs: int
+) -> None:
+    """What is seen: the legend, beside the axes, where it hides no line, and a title."""
+    if by:
+        title = _plain(",\n".join(cut(name, LABEL) for name in by))
+        title += f"\n(some of {groups})" if groups > MANY else ""
+        figure.legend(title=title, loc="outside right upper", frameon=False)
     rest = [name for name in table.parameters if name not in apart]
     over = f"mean ± standard deviation over {', '.join(rest)}; " if rest else ""
-    axes.set_title(_plain(f"{over}{runs} runs"), fontsize="small", loc="left", color="#555555")
+    title = _plain(f"{over}{runs} runs")
+    figure.axes[0].set_title(title, fontsize="small", loc="left", color="#555555")
 
 
 def _plain(text: str) -> str:

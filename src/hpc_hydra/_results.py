@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Value = int | float | bool | str | None
 Row = dict[str, Value]
+Series = dict[int, dict[str, float]]  # the metrics of a run, by step
 
 NO_METRICS = "these runs have no metrics: log_metrics(...) in the task writes them"
 # One NaN for all, which is then found among others.
@@ -39,10 +40,6 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
 
 
-class NoSuchColumn(ValueError):
-    """The message names those that there are."""
-
-
 @dataclass
 class Table:
     """A row for each run."""
@@ -55,27 +52,27 @@ class Table:
     spreads: Mapping[str, str] = field(default_factory=dict)  # their columns, by those of means
 
     def find(self, name: str) -> str:
-        """The column of this name, the best of this metric, or the only column that ends with it after a dot.
+        """The column of this name, the number in the result, the best of this metric, or the only column that ends
+        with it after a dot.
 
         Raises:
-            NoSuchColumn: there is none, or more than one.
+            ValueError: there is none, or more than one; the message names those that there are.
         """
         name = name.strip()
-        for each in (name, f"{name}.max", f"{name}.min"):
+        for each in (name, f"result.{name}", f"{name}.max", f"{name}.min"):
             if each in self.columns:
                 return each
         if len(ending := [each for each in self.columns if each.endswith(f".{name}")]) == 1:
             return ending[0]
         if name in self.constant:
-            raise NoSuchColumn(f"{name} is the same in all runs: {shown(self.constant[name])}")
-        raise NoSuchColumn(f"no column {name}, but {', '.join(ending or self.columns)}")
+            raise ValueError(f"{name} is the same in all runs: {shown(self.constant[name])}")
+        raise ValueError(f"no column {name}, but {', '.join(ending or self.columns)}")
 
     def where(self, condition: str) -> Table:
         """Those rows of which a ``condition`` such as ``lr>0.01`` or ``model=mlp`` is true.
 
         Raises:
-            NoSuchColumn: that of its name.
-            ValueError: it is no condition.
+            ValueError: there is no such column, or it is no condition.
         """
         if not (found := CONDITION.fullmatch(condition)):
             raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value")  # fmt: skip
@@ -94,7 +91,7 @@ class Table:
         """By a column; rows that have nothing there, or no number, come last in either order.
 
         Raises:
-            NoSuchColumn: that of its name.
+            ValueError: there is no such column.
         """
         column = self.find(name)
         known = [row for row in self.rows if not _missing(row.get(column))]
@@ -106,7 +103,7 @@ class Table:
         """Those rows that have a number in a column, the best first.
 
         Raises:
-            NoSuchColumn: that of its name.
+            ValueError: there is no such column.
         """
         column = self.find(name)
         known = [
@@ -119,11 +116,11 @@ class Table:
         in nothing but ``names``.
 
         Raises:
-            NoSuchColumn: that of one of them; or it is none of what varies.
+            ValueError: there is none of such a name; or it is none of what varies.
         """
         names = [self.find(name) for name in names]
         if strange := set(names) - set(self.parameters):
-            raise NoSuchColumn(
+            raise ValueError(
                 f"{', '.join(strange)}: a mean is taken over what varies: {', '.join(self.parameters)}"
             )
         by = [name for name in self.parameters if name not in names]
@@ -133,8 +130,10 @@ class Table:
                 groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
         rows: list[Row] = []
         apart = {*self.parameters, "sweep", "run", "restarts", *used({})}
-        others = [name for name in self.columns if name not in apart]
-        averaged = [name for name in others if any(is_number(row.get(name)) for row in self.rows)]
+        averaged = [
+            name for name in self.columns
+            if name not in apart and any(is_number(row.get(name)) for row in self.rows)
+        ]  # fmt: skip
         for key, group in groups.items():
             mean: Row = {**dict(zip(by, key, strict=True)), "runs": len(group)}
             for name in averaged:
@@ -190,13 +189,17 @@ def runs_of(*sweeps: str | Path) -> list[Run]:
     return found
 
 
-def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool = False) -> Table:
+def table_of(
+    runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool = False,
+    read: Callable[[Path], Series] = read_metrics,
+) -> Table:  # fmt: skip
     """The table of ``runs``.
 
     Args:
         metrics: patterns for the names of metrics: last and best of those that match. Only for them the
             metrics of runs are read.
         resources: also what each run used and asked for.
+        read: what gives the metrics in a run's directory.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
     choices = cache(_choices)
@@ -210,7 +213,7 @@ def table_of(runs: Sequence[Run], metrics: Sequence[str] = (), resources: bool =
         row |= {"run": run.number, **{name: own.get(name) for name in varying}}
         row |= {"state": run.record["state"], **run.result}
         if metrics:
-            row |= last_and_best(read_metrics(run.directory), metrics, names)
+            row |= last_and_best(read(run.directory), metrics, names)
         row |= {"duration_s": run.duration_s, "restarts": run.record.get("restarts")}
         if resources:
             row |= used(run.record)
@@ -300,7 +303,7 @@ def load(*sweeps: str | Path, metrics: bool = False) -> pandas.DataFrame:
     rows = [{**row, "sweep": str(run.sweep)} for run, row in zip(runs, table.rows, strict=True)]
     columns = ["sweep", *(name for name in table.columns if name != "sweep")]
     if metrics:
-        by_step: list[dict[int, dict[str, float]]] = [read_metrics(run.directory) for run in runs]
+        by_step: list[Series] = [read_metrics(run.directory) for run in runs]
         columns = ["sweep", "run", *table.parameters, "step"]
         names = {
             name: f"metric.{name}" if name in columns else name
@@ -399,9 +402,7 @@ def lower_is_better(name: str) -> bool:
     return any(word in LOWER or word.endswith(("loss", "error")) for word in words)
 
 
-def last_and_best(
-    by_step: Mapping[int, Mapping[str, float]], patterns: Sequence[str], taken: Sequence[str]
-) -> Row:
+def last_and_best(by_step: Series, patterns: Sequence[str], taken: Sequence[str]) -> Row:
     """Of each metric that matches one of ``patterns``, in columns whose names are not ``taken``."""
     series: dict[str, list[float]] = {}
     for values in by_step.values():

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
 from . import _records as records
-from ._results import flat, shown
+from ._results import clock, flat, shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
 
 COLORS = {
     "CANCELLED": "yellow", "COMPLETED": "green", "FAILED": "red", "LOST": "red", "OUT_OF_MEMORY": "red",
@@ -31,6 +32,21 @@ def console() -> Console:
 
     here = sys.stdout and sys.stdout.isatty()  # who closes it has none
     return Console(highlight=False) if here else Console(width=1000, highlight=False)
+
+
+def listing(cells: Mapping[str, Sequence[str | Text]], whole: Collection[str] = ()) -> Table:
+    """A table with these columns, of which the ``whole`` ones stand on one line."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    printed = Table(box=box.SIMPLE_HEAD)
+    for name in cells:
+        # What is cut off may be all that differs.
+        printed.add_column(Text(name), no_wrap=name in whole, overflow="fold")
+    for row in zip(*cells.values(), strict=True):
+        printed.add_row(*(Text(each) if isinstance(each, str) else each for each in row))
+    return printed
 
 
 def print_table(directory: Path, rows: int = 100) -> None:
@@ -58,8 +74,6 @@ def print_table(directory: Path, rows: int = 100) -> None:
 
 def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[RenderableType]:
     """``runs`` of the sweep in ``directory``, with more about those that failed, and a summary."""
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     listed = runs if len(runs) <= rows else [run for run in runs if run["state"] != "COMPLETED"]
@@ -67,33 +81,27 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     common, own = split(runs)
     if common:
         parts.append(Text(f"all runs: {' '.join(common)}"))
-    cells: list[dict[str, Text]] = []
+    cells: dict[str, list[str | Text]] = {}
     for run in listed[:rows]:
         step = metrics.newest_step(records.folder_of(directory, run["number"]))
         elapsed = records.running_s(run)
-        texts = {
+        row = {
             "run": str(run["number"]),
             "job": run.get("job_id") or "",
             "overrides": " ".join(own[str(run["number"])]),
-            "state": run["state"],
+            "state": Text(run["state"], COLORS.get(run["state"], "")),
             "waits for": _waits_for(run),
             "step": "" if step is None else str(step),
-            "elapsed": "" if elapsed is None else str(timedelta(seconds=round(elapsed))),
+            "elapsed": "" if elapsed is None else clock(elapsed),
             "node": run.get("host") or "",
             "restarts": str(run.get("restarts") or ""),
             "result": short(run.get("result")),
         }
-        cells.append({name: Text(text) for name, text in texts.items()})
-        cells[-1]["state"].style = COLORS.get(run["state"], "")
+        for name, cell in row.items():
+            cells.setdefault(name, []).append(cell)
     if cells:
-        listing = Table(box=box.SIMPLE_HEAD)
-        kept = [name for name in cells[0] if any(row[name].plain for row in cells)]
-        for name in kept:
-            # What is cut off may be all that differs.
-            listing.add_column(name, no_wrap=name in ("run", "state"), overflow="fold")
-        for row in cells:
-            listing.add_row(*(row[name] for name in kept))
-        parts.append(listing)
+        filled = {name: column for name, column in cells.items() if any(column)}
+        parts.append(listing(filled, ("run", "state")))
     alike: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         if end := records.early_end(run):
@@ -115,15 +123,14 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
 def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[str]]]:
     """The overrides that all ``runs`` have, and those of each run's own, by its number; without Hydra's
     own and the preset. A single run's are its own."""
-    overrides = {}
-    for run in runs:
-        own = run.get("overrides", [])
-        overrides[str(run["number"])] = [each for each in own if not records.hydras_own(each)]
-    seen = Counter(each for own in overrides.values() for each in dict.fromkeys(own))
-    common = [each for each in seen if len(runs) > 1 and seen[each] == len(runs)]
-    known = set(common)
+    overrides = {
+        str(run["number"]): [each for each in run.get("overrides", []) if not records.hydras_own(each)]
+        for run in runs
+    }  # fmt: skip
+    shared = set.intersection(*map(set, overrides.values())) if len(runs) > 1 else set()
+    common = [each for each in next(iter(overrides.values()), []) if each in shared]
     return common, {
-        number: [each for each in own if each not in known] for number, own in overrides.items()
+        number: [each for each in own if each not in shared] for number, own in overrides.items()
     }
 
 

@@ -65,7 +65,11 @@ def test_what_failed_is_told_and_left_to_be_sent(zen_app: App, server: type[Rece
     unknown = hpc("sync", WANDB_API_KEY="")
     assert unknown.returncode == 1 and "wandb login" in unknown.stderr
     (zen_app.sweep / "0" / "wandb" / "whole.json").unlink()
-    broken = hpc("sync", WANDB_CONSOLE="nonsense")
+    identity = zen_app.sweep / "0" / "wandb_id"
+    known = identity.rename(identity.with_name("kept"))
+    identity.write_text("a/b")  # which W&B takes for none
+    broken = hpc("sync")
     assert broken.returncode == 1
     assert f"in place of what is in {zen_app.sweep}/0/wandb/incomplete" in broken.stderr
+    known.replace(identity)
     assert hpc("sync").stdout == "1 of 1 runs: 1 sent, 0 failed\n"

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,7 +126,8 @@ def test_jobs_on_another_cluster_are_not_taken_for_lost(
     monkeypatch.setattr(squeue, "cluster", lambda: "there")
     (folder := (sweep := tmp_path / "sweep") / "0").mkdir(parents=True)
     run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
-    submission = {"submission": 0, "command": "python -m app"}
+    command = {"command": "python -m app", "cwd": "/", "python": "python"}
+    submission = {"submission": 0, **command}
     records.record_sweep(sweep, "slurm", [], [run], submission)
     records.write(folder / records.RUN, {**run, "state": "RUNNING"})
     assert "1 lost" in hpc("status", sweep).stdout
@@ -232,6 +234,24 @@ def test_what_went_to_stderr_is_in_a_file_of_its_own(
     (sweep / "jobs" / "7_0.out").write_text("0: hpc-hydra: run 0 begins here\n0: of out\n")
     (sweep / "jobs" / "7_0.err").write_text("of err\n")
     assert hpc("logs", sweep, "0").stdout.splitlines()[1:] == ["0: of out", "of err"]
+
+
+def test_watching_ends_with_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a traceback."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0.out"}
+    (sweep := tmp_path / "sweep").mkdir()
+    records.record_sweep(sweep, "slurm", [], [run])
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "hpc_hydra", "status", sweep, "--watch"], text=True,
+        env={**os.environ, "PATH": "/nowhere"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # under nohup, too
+    )  # fmt: skip
+    assert watching.stdout and watching.stdout.readline() == "1 pending\n"
+    watching.send_signal(signal.SIGINT)
+    _, said = watching.communicate(timeout=60)
+    assert watching.returncode == 130 and "Traceback" not in said
 
 
 def test_all_that_is_known_of_a_run(app: App) -> None:

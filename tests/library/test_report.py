@@ -82,7 +82,7 @@ def test_a_browser_shows_the_report(
 
     headings = [each.strip() for each in page.locator("#runs th").all_inner_texts()]
     assert headings[:6] == ["run", "lr", KEY, "seed", "state", "result"]
-    assert set(column(KEY)) == {EVIL, CLOSING}
+    assert set(column(KEY)) == {EVIL, CLOSING} and set(column("used_memory_mib")) == {"3174"}
     assert column("run") == [str(number) for number in range(8)]
 
     by_result = page.locator("th[data-name=result] button")

@@ -19,7 +19,7 @@ from .. import _squeue as squeue
 from .._commands import local_jobs, processes
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
-SIGNAL_EVERY_S = 3.0
+LOOK_EVERY_S = 1.0
 WAIT = ("PENDING", "REQUEUED")  # for a job to begin
 GIVE_UP_S = 60.0  # a run has 30 s to save, then it is killed
 
@@ -41,16 +41,17 @@ def cancel(
     record = records.read(directory / records.SWEEP)
     if not record:
         fail(f"{directory} is no sweep with records of its jobs.")
-    if record["cluster"] == "local" and record["host"] != socket.gethostname():
+    slurm = record["cluster"] == "slurm"
+    if not slurm and record["host"] != socket.gethostname():
         fail(f"The runs of {directory} were started on {record['host']}: type this there.")
     if squeue.is_elsewhere(name := record.get("slurm_cluster")):
         fail(f"The jobs of {directory} are on {name}: type this there.")
     for number in run or []:
         run_of(directory, str(number))
-    if record["cluster"] == "slurm" and (unnoted := _unnoted(directory)) and not run:
+    if slurm and (unnoted := _unnoted(directory)) and not run:
         agreed(f"Cancel {' '.join(unnoted)}, which Slurm took after the command had given up?", yes)
         _scancel(*unnoted)
-    going = _going(directory, record["cluster"])
+    going = _going(directory, slurm)
     chosen = [each for each in going if not run or each["number"] in run]
     if not chosen:
         print("Nothing to cancel: none of them is under way.")
@@ -60,7 +61,6 @@ def cancel(
     numbers = [each["number"] for each in chosen]
     agreed(f"Cancel {listed(numbers)} of {directory}?", yes)
     jobs = sorted({each["job_id"] for each in chosen} - kept)
-    slurm = record["cluster"] == "slurm"
     for each in shared if slurm else chosen:
         records.cancelled_path((directory / each["log"]).parent, each["number"]).touch()
     if slurm and jobs:
@@ -74,16 +74,18 @@ def cancel(
                 directory / str(each["number"]), each["overrides"], each["job_id"],
                 records.CANCELLED, durable=False,
             )  # fmt: skip
-    later = [each["number"] for each in shared if each["state"] == "SUSPENDED"]
-    now = [each for each in shared if each["state"] not in (*WAIT, "SUSPENDED")]
-    _wait(now, directory, record["cluster"])
     deadline = time.monotonic() + GIVE_UP_S  # `hpc retry` leaves alone what has not ended
-    while {each["job_id"] for each in _going(directory, record["cluster"])}.intersection(jobs):
+    while left := {each["number"] for each in _going(directory, slurm)} & {*numbers}:
         if time.monotonic() > deadline:
-            fail("Some of their jobs have not ended yet: hpc status tells when they have.", 1)
-        time.sleep(1)
-    if later:
-        print(f"{listed(later)} will end when the job is resumed")
+            fail(
+                f"{listed(sorted(left))} did not end yet: hpc status tells when. Of a sweep with "
+                "process_per_run=false, only a whole job can be cancelled.",
+                1,
+            )
+        others = [each for each in shared if each["number"] in left]
+        if awake := [each for each in others if each["state"] != "SUSPENDED"]:
+            _wake(awake, directory, slurm)
+        time.sleep(LOOK_EVERY_S)
     states = {each["number"]: each["state"] for each in records.states(directory)}
     if completed := [number for number in numbers if states[number] == "COMPLETED"]:
         print(f"completed all the same: {listed(completed)}")
@@ -91,10 +93,10 @@ def cancel(
         print(f"cancelled: {listed(cancelled)}. To go on: hpc retry {shlex.quote(str(directory))}")
 
 
-def _going(directory: Path, cluster: str) -> list[dict[str, Any]]:
+def _going(directory: Path, slurm: bool) -> list[dict[str, Any]]:
     return [
         each for each in records.states(directory)
-        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and cluster == "slurm")
+        if each["state"] in records.UNDER_WAY or (each["state"] == "STOPPED" and slurm)
     ]  # fmt: skip
 
 
@@ -117,29 +119,13 @@ def _scancel(*words: str) -> None:
         fail(f"scancel: {error.stderr.strip()}", 1)
 
 
-def _wait(runs: list[dict[str, Any]], directory: Path, cluster: str) -> None:
-    """Tell the supervisors of ``runs`` to look, until all of these are over."""
-    began = due = time.monotonic()
-    while left := [
-        each for each in runs
-        if not records.has_ended(directory / str(each["number"]), each["job_id"])
-    ]:  # fmt: skip
-        now = time.monotonic()
-        if now > began + GIVE_UP_S:
-            fail(
-                f"{listed([each['number'] for each in left])} did not end. Of a sweep with "
-                "process_per_run=false, only a whole job can be cancelled.",
-                1,
-            )
-        if now >= due:
-            due = now + SIGNAL_EVERY_S
-            if cluster == "slurm":
-                _scancel("--signal=CONT", *{each["job_id"] for each in left})
-            else:
-                folders = {*local_jobs((directory / left[0]["log"]).parent).values()}
-                for process, command in processes():
-                    # Those that watch the runs, and the runs; CONT asks none of them to stop.
-                    if any(f" {folder}/submission_" in command for folder in folders):
-                        with suppress(ProcessLookupError):
-                            os.kill(process, signal.SIGCONT)
-        time.sleep(0.2)
+def _wake(runs: list[dict[str, Any]], directory: Path, slurm: bool) -> None:
+    """Tell the supervisors of ``runs`` to look; CONT asks no run to stop."""
+    if slurm:
+        _scancel("--signal=CONT", *{each["job_id"] for each in runs})
+        return
+    folders = {*local_jobs((directory / runs[0]["log"]).parent).values()}
+    for process, command in processes():
+        if any(f" {folder}/submission_" in command for folder in folders):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGCONT)

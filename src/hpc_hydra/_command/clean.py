@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
 
 from .. import _records as records
-from .. import _squeue as squeue
 from .._files import foreign_owner
 from ..checkpoints import NAME
 from . import completion
 from .ls import below
-from .sweeps import JSON, YES, agreed, as_json, named
+from .sweeps import JSON, YES, agreed, as_json, looked_at, named
 
 # What the library and Hydra put into a sweep's directory, beside the runs, and into folders there: the directory
 # may have been somebody's own before.
@@ -47,6 +45,8 @@ SAYS = {
     What.sources: "copies of the source, of sweeps whose runs are all complete",
     What.failed: "sweeps of which no run ever completed, with all that is in them",
 }
+
+Found = tuple[What, Path, list[Path], int]  # in a sweep, with the bytes of it
 
 
 def clean(
@@ -78,40 +78,33 @@ def clean(
     hpc clean outputs/paper --only sources --yes
     """
     before = datetime.now().astimezone() - timedelta(days=older_than)
-    found: dict[What, list[tuple[Path, list[Path], int]]] = {kind: [] for kind in what or What}
-    jobs = cache(squeue.jobs)
-    for sweep in dict.fromkeys(_meant(sweeps or [])):
-        try:
-            runs = records.states(sweep, jobs)
-        except (records.DamagedRecord, OSError) as error:
-            print(error, file=sys.stderr)
-            continue
+    found: list[Found] = []
+    for sweep, runs in looked_at(dict.fromkeys(_meant(sweeps or []))):
         going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
         if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
-        for kind, rows in found.items():
+        for kind in what or What:
             if paths := _paths(kind, sweep, runs):
-                rows.append((sweep, paths, sum(map(_size, paths))))
+                found.append((kind, sweep, paths, sum(map(_size, paths))))
     if json:
         as_json([
             {"what": kind.value, "directory": str(sweep), "bytes": size}
-            for kind, rows in found.items() for sweep, _, size in rows
+            for kind, sweep, _, size in found
         ])  # fmt: skip
     else:
         _print(found, older_than)
-    total = sum(size for rows in found.values() for _, _, size in rows)
-    if not any(found.values()) or (json and not yes):
+    total = sum(size for _, _, _, size in found)
+    if not found or (json and not yes):
         return
-    agreed(f"Delete this, {_human(total)} in all?", yes)
-    for rows in found.values():
-        for sweep, paths, _ in rows:
-            _delete(paths)
-            above = {folder for path in paths for folder in path.parents}
-            for folder in sorted(above - {*sweep.parents}, reverse=True):
-                with suppress(OSError):  # it is not empty
-                    folder.rmdir()
+    agreed(f"Delete this, {decimal(total)} in all?", yes)
+    for _, sweep, paths, _ in found:
+        _delete(paths)
+        above = {folder for path in paths for folder in path.parents}
+        for folder in sorted(above - {*sweep.parents}, reverse=True):
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
     if not json:
-        print(f"deleted: {_human(total)}")
+        print(f"deleted: {decimal(total)}")
 
 
 def _meant(names: Sequence[str]) -> Iterable[Path]:
@@ -183,19 +176,12 @@ def _delete(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _print(found: dict[What, list[tuple[Path, list[Path], int]]], older_than: int) -> None:
-    if not any(found.values()):
+def _print(found: Sequence[Found], older_than: int) -> None:
+    if not found:
         print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
-    for kind, rows in found.items():
+    for kind in What:
+        rows = [(size, sweep, paths) for what, sweep, paths, size in found if what is kind]
         if rows:
-            print(f"{_human(sum(size for _, _, size in rows)):>9}  {SAYS[kind]}")
-        for sweep, paths, size in sorted(rows, key=lambda row: -row[2]):
-            print(f"{_human(size):>19}  {len(paths)} in {sweep}")
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+            print(f"{decimal(sum(size for size, _, _ in rows)):>9}  {SAYS[kind]}")
+        for size, sweep, paths in sorted(rows, reverse=True):
+            print(f"{decimal(size):>19}  {len(paths)} in {sweep}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,12 +13,11 @@ from typing import Any
 
 import typer
 
-from .. import _metrics as metrics
 from .. import _records as records
+from .._metrics import read_metrics
 
 MOST = 50  # sweeps, the newest
 PLAIN = re.compile(r"[\w./,@%+-]+")  # what no shell wants in quotes
-READ_BYTES = 65536  # of a run's metrics
 
 Complete = Callable[[typer.Context, str], list[str]]
 
@@ -81,13 +79,8 @@ def parameters(context: typer.Context, incomplete: str) -> Iterator[str]:
 def metric(context: typer.Context, incomplete: str) -> Iterable[str]:
     """The names in the metrics of the first run that has some."""
     directory, found = _sweep(context)
-    path = next(
-        path for run in found
-        if (path := directory / str(run["number"]) / metrics.FILE).exists()
-    )  # fmt: skip
-    with path.open() as file:
-        lines = file.readlines(READ_BYTES)
-    return sorted({name for line in lines for name in json.loads(line)["values"]})
+    series = (read_metrics(directory / str(run["number"])) for run in found)
+    return sorted({name for values in next(filter(None, series)).values() for name in values})
 
 
 def _sweep(context: typer.Context) -> tuple[Path, list[dict[str, Any]]]:

@@ -18,13 +18,11 @@ import typer
 from .. import _records as records
 from .. import _squeue as squeue
 from . import surroundings
-from .recorded import Command, place_of_app
 from .surroundings import Finding
 from .sweeps import JSON, as_json
 
 TRY_FOR_S = 120
-SAY_AFTER_S = 30
-COLORS = {"ok": "32", "note": "33", "bad": "31"}
+COLORS = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 def doctor(
@@ -32,8 +30,7 @@ def doctor(
         list[str] | None,
         typer.Argument(
             metavar="APP|OVERRIDE",
-            help="A module or a script with Hydra, and what it needs to be composed; by default the one "
-            "below src/, or that of your newest sweep from this folder.",
+            help="A module or a script with Hydra, and what it needs to be composed; by default the one below src/.",
         ),
     ] = None,
     job: Annotated[
@@ -70,48 +67,28 @@ def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
         yield from surroundings.room(newest.parent, "where your newest sweep is")
     if not here.is_relative_to(Path.home()):
         yield from surroundings.room(Path.home(), "home")
-    yield from surroundings.identities(here)
+    yield from surroundings.git(here)
     if of_slurm[0].level == "ok":
         yield from _of_app(words, job)
 
 
 def _print(finding: Finding) -> None:
-    word = f"{finding.level:<4}"
-    if sys.stdout.isatty():
-        word = f"\x1b[{COLORS[finding.level]}m{word}\x1b[0m"
-    print(word, finding.what.replace("\n", "\n     "))
+    typer.secho(f"{finding.level:<4} ", fg=COLORS[finding.level], nl=False)
+    print(finding.what.replace("\n", "\n     "))
     if finding.remedy:
         print(f"     -> {finding.remedy}", flush=True)
 
 
-def _app(words: Sequence[str]) -> Command | None:
-    here, python = Path.cwd(), sys.executable
-    if words:
-        start = [words[0]] if words[0].endswith(".py") else ["-m", words[0]]
-        return Command([*start, *words[1:]], here, python)
-    packages = [path.parent.name for path in here.glob("src/*/__main__.py")]
-    if len(packages) == 1:
-        return Command(["-m", packages[0]], here, python)
-    for sweep in records.known_sweeps():
-        try:
-            submissions = records.read(sweep / records.SWEEP)["submissions"]
-        except (records.DamagedRecord, OSError):  # another one may do
-            continue
-        if submissions and submissions[-1].get("cwd") == str(here):
-            command = Command.of(sweep, submissions[-1])
-            command.words = command.words[: place_of_app(command.words) + 1]
-            return command
-    return None
-
-
 def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
-    app = _app(words)
-    if app is None:
+    packages = [path.parent.name for path in Path.cwd().glob("src/*/__main__.py")]
+    if not words and len(packages) != 1:
         yield Finding("note", "no app is known here, so no job script was tried",
                       "hpc doctor my_package, or hpc doctor app.py")  # fmt: skip
         return
-    name = " ".join(app.words)
-    shown = _run(app, "--help")
+    app = [*(words or packages)]
+    app = app if app[0].endswith(".py") else ["-m", *app]
+    name = " ".join(app)
+    shown = _run(*app, "--help")
     if shown.returncode:
         yield Finding("bad", f"{name} --help: {_end(shown)}", "correct it, or name another app")
         return
@@ -120,12 +97,12 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
     limits = surroundings.partitions()
     scripts = {}
     # Where compute nodes see it too.
-    folder = Path(tempfile.mkdtemp(prefix=".hpc-doctor-", dir=app.cwd))
+    folder = Path(tempfile.mkdtemp(prefix=".hpc-doctor-", dir=Path.cwd()))
     try:
         for preset in presets:
             chosen = [f"+setup={preset}"] if preset else []
             asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
-            tried = _run(app, *chosen, *asked, "--multirun")
+            tried = _run(*app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
             if tried.returncode:
                 remedy = "correct it in cluster.py, or override hydra.launcher.*"
@@ -141,14 +118,13 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(app: Command, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [app.python, *app.words, *words]
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *words]
     try:
         return subprocess.run(
-            command, cwd=app.cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            timeout=TRY_FOR_S,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=TRY_FOR_S
+        )
+    except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(command, 1, "", str(error))
 
 
@@ -190,15 +166,11 @@ def is_longer(time: str, limit: str) -> bool:
 
 def _wait_for(job_id: str) -> None:
     """Until it has ended; or end it, if nobody waits any more."""
-    said, due = "", time.monotonic() + SAY_AFTER_S
+    print(f"     waits for job {job_id}; Ctrl-C ends it", file=sys.stderr)
     try:
         while (queue := squeue.jobs()) is None or (
             job_id in queue and not squeue.is_over(queue[job_id].state)
         ):
-            job = queue[job_id] if queue else None
-            if job and squeue.waits(job.state) and job.reason != said and time.monotonic() > due:
-                said = job.reason
-                print(f"     its job waits: {said}. Ctrl-C ends it", file=sys.stderr)
             time.sleep(1)
     except BaseException:
         subprocess.run(["scancel", job_id], capture_output=True)

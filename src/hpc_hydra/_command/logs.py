@@ -58,22 +58,19 @@ def logs(
                 about = OF_RUN.match(line)
                 if not about or int(about[1]) == run["number"]:  # the others have logs of their own
                     _print(line, of_job=True)
-    try:
-        own = not alone
-        # With stderr_to_stdout=false the other file, when the run is over.
-        err = _lines(path.with_suffix(".err"), directory, run, follow=False)
-        for line in chain(_lines(path, directory, run, follow), err):
-            own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
-            _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    own = not alone
+    # With stderr_to_stdout=false the other file, when the run is over.
+    err = _lines(path.with_suffix(".err"), directory, run, follow=False)
+    for line in chain(_lines(path, directory, run, follow), err):
+        own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
+        _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
 
 
 def _print(line: str, of_job: bool) -> None:
-    if of_job:
+    if of_job and sys.stdout.isatty():
+        line = typer.style(f"job| {line}", dim=True)
+    elif of_job:
         line = f"job| {line}"
-        if sys.stdout.isatty():
-            line = f"\x1b[2m{line}\x1b[0m"
     print(line, flush=True)
 
 

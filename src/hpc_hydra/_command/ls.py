@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
-import sys
 from datetime import datetime
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +13,12 @@ from typing import Annotated, Any
 import typer
 
 from .. import _records as records
-from .. import _squeue as squeue
 from .._results import flat, is_number, names_of
-from .._table import console, short
+from .._table import console, listing, short
 from .recorded import place_of_app
-from .sweeps import JSON, as_json, fail
+from .sweeps import JSON, as_json, fail, looked_at
 
+HEADINGS = ("start", "app", "overrides", "runs", "results", "directory")
 FOLDED = 30  # columns; what a sweep varies may be longer, and takes more lines then
 
 
@@ -45,17 +43,11 @@ def ls(
     if directory is None:
         sweeps = list(records.known_sweeps())
     elif directory.is_dir():
-        sweeps = sorted(below(directory.absolute()), key=_submitted, reverse=True)
+        sweeps = below(directory.absolute())
+        sweeps.sort(key=lambda each: (each / records.SWEEP).stat().st_mtime, reverse=True)
     else:
         fail(f"{directory} is no directory.")
-    found, jobs = [], cache(squeue.jobs)
-    for sweep in sweeps[:rows]:
-        try:
-            record, runs = records.read(sweep / records.SWEEP), records.states(sweep, jobs)
-        except (records.DamagedRecord, OSError) as error:
-            print(error, file=sys.stderr)
-            continue
-        found.append(_summary(sweep, record, runs))
+    found = [_summary(sweep, runs) for sweep, runs in looked_at(sweeps[:rows])]
     if json:
         as_json(found)
         return
@@ -78,16 +70,13 @@ def below(directory: Path) -> list[Path]:
     return found
 
 
-def _submitted(sweep: Path) -> float:
-    return (sweep / records.SWEEP).stat().st_mtime
-
-
 def _app(command: str) -> str:
     words = shlex.split(command)[1:]
     return Path(words[place_of_app(words)]).name if words else ""
 
 
-def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) -> dict[str, Any]:
+def _summary(sweep: Path, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    record = records.read(sweep / records.SWEEP)
     submissions = record.get("submissions") or [{}]
     results: dict[str, list[float]] = {}
     for run in runs:
@@ -106,14 +95,10 @@ def _summary(sweep: Path, record: dict[str, Any], runs: list[dict[str, Any]]) ->
 
 
 def _print(sweeps: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     where, directories = console(), [sweep["directory"] for sweep in sweeps]
     # A terminal has no room for what all have in common.
     names = names_of(directories) if where.is_terminal else {each: each for each in directories}
-    rows = [("start", "app", "overrides", "runs", "results", "directory")]
+    rows = []
     for sweep in sweeps:
         results = ", ".join(
             " ".join([*name.split(".")[1:], " to ".join(dict.fromkeys(map(short, ends)))])
@@ -122,23 +107,13 @@ def _print(sweeps: list[dict[str, Any]]) -> None:
         start = f"{datetime.fromisoformat(sweep['start']):%b %d %H:%M}"
         name = names[sweep["directory"]]
         rows.append((start, sweep["app"], sweep["overrides"], sweep["states"], results, name))
-    widths = [max(map(len, cells)) + 3 for cells in zip(*rows, strict=True)]
-    widths[2] = min(widths[2], FOLDED)
-    if sum(widths) >= where.width:
-        for start, app, overrides, states, results, name in rows[1:]:
-            print(
-                "  ".join(filter(None, (start, app, states, results))),
-                overrides,
-                name,
-                sep="\n    ",
-            )
+    cells = dict(zip(HEADINGS, zip(*rows, strict=True), strict=True))
+    widths = {name: max(map(len, (name, *column))) + 3 for name, column in cells.items()}
+    if sum(widths.values()) - max(widths["overrides"] - FOLDED, 0) < where.width:
+        where.print(listing(cells, {*HEADINGS} - {"overrides"}))  # the directory is to be copied
     else:
-        table = Table(*rows[0], box=box.SIMPLE_HEAD)
-        for column in table.columns:
-            column.no_wrap = True  # the directory is to be copied
-        table.columns[2].no_wrap, table.columns[2].overflow = False, "fold"
-        for row in rows[1:]:
-            table.add_row(*map(Text, row))
-        where.print(table)
+        for start, app, overrides, states, results, name in rows:
+            print("  ".join(filter(None, (start, app, states, results))))
+            print(f"    {overrides}\n    {name}")
     if above := directories[0].removesuffix(names[directories[0]]):
         print(f"directories in {above}")

@@ -37,10 +37,9 @@ class Command:
             fail(
                 f"{directory} has no record of its command: it is a single run, or of another launcher."
             )
-        python, *words = shlex.split(submission["command"])
+        _, *words = shlex.split(submission["command"])
         words = [word for word in words if records.key_of(word) not in FLEETING]
-        cwd = Path(submission.get("cwd", Path.cwd()))  # records of before have none
-        return cls(words, cwd, submission.get("python", python))
+        return cls(words, Path(submission["cwd"]), submission["python"])
 
     def add(self, *overrides: str) -> None:
         """Put ``overrides`` in the place of those about the same, and beside the others: Hydra takes them only

@@ -66,8 +66,7 @@ def _with_source(command: Command, directory: Path, submission: dict[str, Any]) 
         print(f"There is no copy of the source, so it is that of now{known}.", file=sys.stderr)
         return
     copy, top = directory / source, Path(submission["source_of"])
-    roots = submission.get("source_roots") or [submission["source_root"]]
-    paths = (os.path.normpath(copy / root) for root in roots)
+    paths = (os.path.normpath(copy / root) for root in submission["source_roots"])
     command.variables["PYTHONPATH"] = os.pathsep.join(paths)
     app = place_of_app(command.words)
     script = Path(os.path.normpath(command.cwd / command.words[app]))

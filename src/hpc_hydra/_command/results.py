@@ -12,10 +12,10 @@ import typer
 
 from .. import _records as records
 from .. import _results as results_
-from .._advice import used
+from .._advice import advice, used
 from .._results import Row, Table, shown
 from . import completion
-from .sweeps import SWEEP, fail, named
+from .sweeps import SWEEP, all_named, fail
 from .sweeps import as_json as in_json
 
 WIDEST = 40  # of a column in the table
@@ -67,32 +67,29 @@ def results(
     runs = runs_named(sweeps)
     try:
         patterns = metric or (["*"] if as_csv or as_json else [])
-        table = results_.table_of(runs, patterns, resources)
+        table = asked = results_.table_of(runs, patterns, resources)
         for pattern in metric or []:
             if not _metrics(table, pattern):
                 known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
                 fail(f"no metric {pattern}, but {known}" if known else results_.NO_METRICS)
-        silent: set[str] = set()  # what was only read because an option names one of them
-        if not patterns and not (table.results and _has_all(table, where, sort)):
-            before, table = table, results_.table_of(runs, ["*"], resources)
-            silent = set(table.columns) - set(before.columns) if table.results else set()
+        if not patterns and (where or sort or not table.results):  # which may be about metrics
+            table = results_.table_of(runs, ["*"], resources)
+        silent = set(table.columns) - set(asked.columns) if table.results else set()
         for condition in where or []:
             table = table.where(condition)
-        count = len(table.rows)
-        by = sort or (_result(table) if best else None)
-        column = order = ""
+        count, order = len(table.rows), ""
+        by = sort or (_result(table) if best else "")
+        column = table.find(by) if by else ""  # while metrics have all their columns
         if over:
-            by = by and table.find(by)  # while metrics have all their columns
             table = table.over(over)
-        if by:
-            column, lowest = table.find(by), minimize or results_.lower_is_better(by)
-            if best:
-                before, table = table, table.best(by, lowest)
-                order = f"{'lowest' if lowest else 'highest'} {by} first"
-                if left_out := len(before.rows) - len(table.rows):
-                    order += f", {left_out} without such a number left out"
-            else:
-                table = table.sorted(by, descending=reverse)
+        if best:
+            groups, lowest = len(table.rows), minimize or results_.lower_is_better(column)
+            table = table.best(column, lowest)
+            order = f"{'lowest' if lowest else 'highest'} {column} first"
+            if left_out := groups - len(table.rows):
+                order += f", {left_out} without such a number left out"
+        elif column:
+            table = table.sorted(column, descending=reverse)
     except ValueError as error:
         fail(str(error))
     table.rows = table.rows[:best]
@@ -116,14 +113,16 @@ def results(
             said += [f"mean ± standard deviation over {', '.join(over)}, of completed runs"]
         print("; ".join(said))
         if resources:
-            _print_advice(runs)
+            for line in advice(run.record for run in runs):
+                print(line)
+            if not any(run.record.get("attempts") for run in runs):
+                print("What these runs used was not recorded.")
 
 
 def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
     """Those of the sweeps of these names, or of the newest."""
-    directories = [named(text) for text in sweeps] if sweeps else [named(None)]
     try:
-        return results_.runs_of(*directories)
+        return results_.runs_of(*all_named(sweeps))
     except FileNotFoundError as error:  # a sweep of which nothing was submitted
         fail(str(error), 1)
 
@@ -132,17 +131,6 @@ def _metrics(table: Table, pattern: str) -> list[str]:
     """Those of which ``table`` has columns, and which ``pattern`` matches."""
     names = [name.removesuffix(".last") for name in table.columns if name.endswith(".last")]
     return [name for name in names if results_.is_meant(name, [pattern])]
-
-
-def _has_all(table: Table, where: list[str] | None, sort: str | None) -> bool:
-    """Whether the options name no metric, for which all metrics have to be read."""
-    conditions = [results_.CONDITION.fullmatch(each) for each in where or []]
-    for name in [*(each[1] for each in conditions if each), *([sort] if sort else [])]:
-        try:
-            table.find(name)
-        except results_.NoSuchColumn:
-            return False
-    return True
 
 
 def _result(table: Table) -> str:
@@ -156,11 +144,7 @@ def _result(table: Table) -> str:
 
 def _print(table: Table, wanted: Sequence[str]) -> None:
     """On a terminal, what there is room for: ``wanted`` columns after those of parameters and results."""
-    from rich import box
-    from rich.table import Table as Printed
-    from rich.text import Text
-
-    from .._table import console
+    from .._table import console, listing
 
     if table.constant:
         print(*(f"{name}={shown(value)}" for name, value in table.constant.items()))
@@ -169,24 +153,22 @@ def _print(table: Table, wanted: Sequence[str]) -> None:
     columns = [name for name in table.columns if name in filled and name not in beside]
     where = console()
     names = results_.names_of(str(row["sweep"]) for row in table.rows if "sweep" in row)
-    headings = {name: "duration" if name == "duration_s" else name for name in columns}
     cells = {name: [_cell(table, row, name, names) for row in table.rows] for name in columns}
-    first = ["sweep", "run", *table.parameters, *table.results, *wanted]
-    important = [name for name in first if name in columns]
+    first = {"sweep", "run", *table.parameters, *table.results, *wanted}
     fitting: list[str] = []
     room = where.width - 2
-    for name in [*important, *(name for name in columns if name not in important)]:
-        width = min(max(map(len, (headings[name], *cells[name]))), WIDEST) + 3
+    for name in sorted(columns, key=lambda name: name not in first):
+        width = min(max(map(len, (name, *cells[name]))), WIDEST) + 3
         if width <= room or not fitting:
             fitting.append(name)
             room -= width
-    printed = Printed(box=box.SIMPLE_HEAD)
-    for name in (kept := [name for name in columns if name in fitting]):
+    kept = [name for name in columns if name in fitting]
+    printed = listing({name: cells[name] for name in kept})
+    for name, column in zip(kept, printed.columns, strict=True):
         numbers = all(not isinstance(row.get(name), (str, bool)) for row in table.rows)
-        printed.add_column(Text(headings[name]), overflow="fold", max_width=WIDEST)
-        printed.columns[-1].justify = "right" if numbers else "left"
-    for row_cells in zip(*(cells[name] for name in kept), strict=True):
-        printed.add_row(*map(Text, row_cells))
+        column.justify, column.max_width = "right" if numbers else "left", WIDEST
+        if name == "duration_s":
+            column.header = "duration"
     where.print(printed)
     if left_out := [name for name in columns if name not in fitting]:
         print(f"no room for {', '.join(left_out)}: they are in --csv")
@@ -200,11 +182,11 @@ def _cell(table: Table, row: Row, name: str, names: Mapping[str, str]) -> str:
         return results_.clock(value)
     spread = row.get(table.spreads.get(name, ""))
     if isinstance(value, (int, float)) and isinstance(spread, float):
-        return with_spread(value, spread)
+        return _with_spread(value, spread)
     return shown(value)
 
 
-def with_spread(mean: float, spread: float) -> str:
+def _with_spread(mean: float, spread: float) -> str:
     """``0.9479 ± 0.0031``: of the spread two digits, and the mean to the same place."""
     if not (math.isfinite(mean) and math.isfinite(spread)) or spread == 0:
         return f"{shown(mean)} ± {shown(spread)}"
@@ -212,12 +194,3 @@ def with_spread(mean: float, spread: float) -> str:
     if abs(digits) > 6:
         return f"{mean:.4g} ± {spread:.2g}"
     return f"{mean:.{max(digits, 0)}f} ± {spread:.{max(digits, 0)}f}"
-
-
-def _print_advice(runs: list[results_.Run]) -> None:
-    from .._advice import advice
-
-    for line in advice([run.record for run in runs]):
-        print(line)
-    if not any(run.record.get("attempts") for run in runs):
-        print("What these runs used was not recorded.")

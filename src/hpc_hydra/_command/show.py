@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
-from .._metrics import newest_step, read_metrics
+from .._metrics import read_metrics
 from .recorded import submission_of
-from .sweeps import JSON, RUN, as_json, run_named
+from .sweeps import JSON, RUN, as_json, run_named, told
 
 
 def show(words: Annotated[list[str], RUN], json: Annotated[bool, JSON] = False) -> None:
@@ -39,12 +39,8 @@ def _known(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
     for values in read_metrics(folder).values():
         last |= values
     config = folder / ".hydra" / "config.yaml"
-    if run.get("log"):
-        run["log"] = str(directory / run["log"])
     return {
-        **run,
-        "step": newest_step(folder),
-        "elapsed_s": records.running_s(run),
+        **told(directory, run),
         "metrics": last,
         "directory": str(folder),
         "command": submission.get("command"),

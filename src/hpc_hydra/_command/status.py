@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .. import _records as records
-from .._metrics import newest_step
-from .sweeps import JSON, SWEEP, as_json, named
+from .sweeps import JSON, SWEEP, as_json, named, told
 
 LOOK_EVERY_S = 10  # at the records, and into Slurm's queue
 
@@ -37,22 +35,13 @@ def status(
 
     directory = named(sweep)
     if json:
-        as_json(_told(directory))
+        runs = [told(directory, run) for run in records.states(directory)]
+        overrides = records.read(directory / records.SWEEP).get("overrides")
+        as_json({"directory": str(directory), "overrides": overrides, "runs": runs})
     elif watch:
         _watch(directory, rows)
     else:
         _table.print_table(directory, rows)
-
-
-def _told(directory: Path) -> dict[str, Any]:
-    runs = records.states(directory)
-    for run in runs:
-        run["step"] = newest_step(records.folder_of(directory, run["number"]))
-        run["elapsed_s"] = records.running_s(run)
-        if run.get("log"):
-            run["log"] = str(directory / run["log"])
-    overrides = records.read(directory / records.SWEEP).get("overrides")
-    return {"directory": str(directory), "overrides": overrides, "runs": runs}
 
 
 def _watch(directory: Path, rows: int) -> None:
@@ -72,9 +61,6 @@ def _watch(directory: Path, rows: int) -> None:
             elif (line := records.counts(runs)) != before:
                 print(line, flush=True)
                 before = line
-            try:
-                time.sleep(LOOK_EVERY_S)
-            except KeyboardInterrupt:
-                sys.exit(130)
+            time.sleep(LOOK_EVERY_S)
         live.update("", refresh=where.is_terminal)
     _table.print_table(directory, rows)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
 from .. import _records as records
+from .. import _squeue as squeue
 from .._files import foreign_owner
-from .._metrics import strict
+from .._metrics import newest_step, strict
 from . import completion
 
 SWEEP = typer.Argument(
@@ -64,6 +66,23 @@ def named(text: str | None) -> Path:
     fail(f"{text} may be each of{candidates}{more}")
 
 
+def all_named(texts: Sequence[str] | None) -> list[Path]:
+    """The directories of the sweeps that ``texts`` name, each once; without any the newest one's."""
+    return [*dict.fromkeys(map(named, texts))] if texts else [named(None)]
+
+
+def looked_at(sweeps: Iterable[Path]) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Each of these with what is known of its runs; of one that cannot be looked at, why. Slurm is asked once."""
+    jobs = cache(squeue.jobs)
+    for sweep in sweeps:
+        try:
+            runs = records.states(sweep, jobs)
+        except (records.DamagedRecord, OSError) as error:
+            print(error, file=sys.stderr)
+        else:
+            yield sweep, runs
+
+
 def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     """The sweep and what is known of the run that ``words`` name: ``[SWEEP] RUN``, or the run's directory.
 
@@ -77,12 +96,8 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         run = Path(number).absolute()
         if not (run / records.RUN).exists():
             fail(f"{number} is neither the number of a run nor its directory.")
-        directory = next((each for each in run.parents if (each / records.SWEEP).exists()), run)
-        numbers = (each for each in directory.iterdir() if each.name.isdecimal())
-        # Where runs have other names a link leads to each, by its number.
-        number = next((each.name for each in numbers if each.resolve() == run.resolve()), "")
-        if not number:  # it is alone
-            directory, number = run, run.name
+        in_sweep = run.name.isdecimal() and records.is_sweep(run.parent)
+        directory, number = (run.parent if in_sweep else run), run.name
     else:
         directory = named(name)
     return directory, run_of(directory, number)
@@ -101,6 +116,16 @@ def run_of(directory: Path, number: str) -> dict[str, Any]:
     numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
     known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
     fail(f"{directory} has no run {number}, but {known}.")
+
+
+def told(directory: Path, run: dict[str, Any]) -> dict[str, Any]:
+    """What programs, and `hpc show`, are told of a ``run``."""
+    return {
+        **run,
+        "step": newest_step(records.folder_of(directory, run["number"])),
+        "elapsed_s": records.running_s(run),
+        "log": run.get("log") and str(directory / run["log"]),
+    }
 
 
 def refuse_foreign(directory: Path) -> None:

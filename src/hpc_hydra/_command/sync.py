@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from configparser import ConfigParser
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -20,24 +19,14 @@ import typer
 
 from .. import _records as records
 from .. import _squeue as squeue
-from . import completion
-from .sweeps import fail, named
+from .sweeps import SWEEP, all_named, fail
 
 AT_A_TIME = 10  # runs, which `wandb sync` sends side by side
 RUN_TIMEOUT_S = 300
 SET_ASIDE = "wandb/incomplete"
 
 
-def sync(
-    sweeps: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SWEEP",
-            help="Several are possible; by default your newest one.",
-            autocompletion=completion.sweeps,
-        ),
-    ] = None,
-) -> None:
+def sync(sweeps: Annotated[list[str] | None, SWEEP] = None) -> None:
     """Send W&B what was written offline.
 
     What is not sent yet, of runs that are over. It can be repeated: what is sent is not sent again. What a kill kept from W&B's files is in
@@ -50,11 +39,11 @@ def sync(
     if find_spec("wandb") is None:
         fail("W&B is not installed here: pip install 'hpc-hydra[wandb]'", 1)
     todo, skipped, jobs = [], 0, cache(squeue.jobs)
-    for sweep in dict.fromkeys(map(named, sweeps or [])) or [named(None)]:
+    for sweep in all_named(sweeps):
         for run in records.states(sweep, jobs):
             folder = records.folder_of(sweep, run["number"])
-            segments = [*folder.glob("wandb/offline-run-*")]
-            if all(map(_is_sent, segments)) and (segments or not (folder / SET_ASIDE).exists()):
+            there = any(folder.glob("wandb/offline-run-*"))
+            if not _unsent(folder) and (there or not (folder / SET_ASIDE).exists()):
                 continue
             if run["state"] in (*records.UNDER_WAY, "STOPPED"):
                 skipped += 1
@@ -82,31 +71,26 @@ def sync(
     raise typer.Exit(int(bool(failed)))
 
 
-def _is_sent(segment: Path) -> bool:
-    return any(segment.glob("*.synced"))
+def _unsent(directory: Path) -> list[Path]:
+    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first."""
+    segments = sorted(directory.glob("wandb/offline-run-*"))
+    return [each for each in segments if not any(each.glob("*.synced"))]
 
 
 def _to_send(directory: Path) -> list[Path]:
-    """The segments of the run in ``directory`` that `wandb sync` has not sent yet, the oldest first. If one of them
-    was not written to its end, since W&B or the run was killed, it is set aside, and one is made from
-    `metrics.jsonl` in its place, where the run's config is known."""
+    """What of the run in ``directory`` is `_unsent`. If one of them was not written to its end, since W&B or the run
+    was killed, or if all were set aside, they are set aside, and one is made from `metrics.jsonl` in their place, where
+    the run's config is known."""
     from .._tracking import STATE
 
-    folder = directory / "wandb"
-
-    def unsent() -> list[Path]:
-        return [each for each in sorted(folder.glob("offline-run-*")) if not _is_sent(each)]
-
-    whole = []
+    whole, unsent = [], _unsent(directory)
     with suppress(OSError, ValueError, KeyError):
-        whole = json.loads((folder / STATE).read_text())["segments"]
-    # Without any, what there was is set aside, and nothing could be written in its place.
-    there = any(folder.glob("offline-run-*"))
-    incomplete = not there or any(each.name not in whole for each in unsent())
+        whole = json.loads((directory / "wandb" / STATE).read_text())["segments"]
     configs = [directory / ".hydra" / f"{name}.yaml" for name in ("hydra", "config")]
+    incomplete = not unsent or any(each.name not in whole for each in unsent)
     if incomplete and all(map(Path.exists, configs)):
         _write_again(directory, configs)
-    return unsent()
+    return _unsent(directory)
 
 
 def _write_again(directory: Path, configs: list[Path]) -> None:
@@ -128,11 +112,10 @@ def _reach() -> None:
     from urllib.error import HTTPError
     from urllib.request import urlopen
 
-    settings = ConfigParser()
-    with suppress(Exception):  # somebody's broken file, which W&B itself will tell of
-        settings.read(Path.home() / ".config" / "wandb" / "settings")
-    default = settings.get("default", "base_url", fallback="https://api.wandb.ai")
-    server = os.environ.get("WANDB_BASE_URL", default)
+    import wandb
+
+    server = str(wandb.setup().settings.base_url)
+    wandb.teardown()
     try:
         urlopen(server, timeout=20).close()
     except HTTPError:  # it has answered
@@ -146,24 +129,24 @@ def _reach() -> None:
 
 def _send_runs(runs: Sequence[tuple[str, Path]]) -> dict[str, str]:
     """Why, of ``runs``, names and directories, some were not sent."""
-    failed, segments = {}, dict[str, list[Path]]()
+    failed: dict[str, str] = {}
+    segments: list[Path] = []
     for name, folder in runs:
         try:
-            segments[name] = _to_send(folder)
+            if not (own := _to_send(folder)):
+                failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
+            segments += own
         except Exception as error:  # a config that cannot be read any more; a full disk
             failed[name] = f"{type(error).__name__}: {error}"
-        else:
-            if not segments[name]:
-                failed[name] = f"W&B wrote nothing in place of what is in {folder / SET_ASIDE}"
-    to_send = [each for of_run in segments.values() for each in of_run]
-    reasons = _send(to_send, len(runs)) if to_send else {}
-    for name, of_run in segments.items():
-        failed.update((name, reasons[each]) for each in of_run if each in reasons)
+    lines = _wandb_sync(segments, len(runs))
+    for name, folder in runs:
+        for each in _unsent(folder):
+            failed.setdefault(name, _reason(each, lines))
     return failed
 
 
-def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
-    """Why, of ``segments``, some were not sent."""
+def _wandb_sync(segments: Sequence[Path], runs: int) -> list[str]:
+    """The lines that W&B's client prints as it sends ``segments``."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, segments)]
     own = ("WANDB_MODE", "WANDB_DIR", "WANDB_SILENT")
     environment = {name: value for name, value in os.environ.items() if name not in own}
@@ -179,8 +162,7 @@ def _send(segments: Sequence[Path], runs: int) -> dict[Path, str]:
         except subprocess.TimeoutExpired:
             output = f"not sent within {RUN_TIMEOUT_S * runs} s"
     said = [line for line in output.splitlines() if line.strip()]
-    lines = [re.sub("^(wandb: |Error: )+", "", line) for line in said]
-    return {each: _reason(each, lines) for each in segments if not _is_sent(each)}
+    return [re.sub("^(wandb: |Error: )+", "", line) for line in said]
 
 
 def _reason(segment: Path, lines: Sequence[str]) -> str:

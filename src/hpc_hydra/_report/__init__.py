@@ -8,14 +8,15 @@ import json
 import math
 import os
 import re
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from .. import _records as records
-from .._advice import advice, size, used
+from .._advice import advice
 from .._metrics import read_metrics
 from .._results import (
     Row,
@@ -25,7 +26,6 @@ from .._results import (
     clock,
     cut,
     is_number,
-    last_and_best,
     lower_is_better,
     names_of,
     order,
@@ -62,24 +62,21 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
         raise ImportError("hpc report needs plotly: pip install 'hpc-hydra[results]'") from error
-    series = [read_metrics(run.directory) for run in runs]
-    table, names = table_of(runs), names_of(run.sweep for run in runs)
+    read = cache(read_metrics)
+    table, names = table_of(runs, ["*"], True, read), names_of(run.sweep for run in runs)
+    series = [read(run.directory) for run in runs]
     several = len(names) > 1
-    best = [last_and_best(each, ["*"], table.parameters) for each in series]
-    for row, metrics in zip(table.rows, best, strict=True):
-        row |= metrics
-        if several:
-            row["sweep"] = names[str(row["sweep"])]
-    added = dict.fromkeys(name for each in best for name in each)
-    table.columns = [*(name for name in table.columns if name not in added), *added]
+    for row in table.rows if several else ():
+        row["sweep"] = names[str(row["sweep"])]
     sweeps = list(dict.fromkeys(run.sweep for run in runs))
+    advised = advice(run.record for run in runs)
     parts = {
         "title": escape(", ".join(names.values() if several else ["/".join(sweeps[0].parts[-2:])])),
         "summary": _summary(runs, table),
         "provenance": "".join(_provenance(sweep, diff) for sweep in sweeps),
         "table": _runs(table),
         "failures": _failures(runs, names if several else {}),
-        "resources": _resources(runs),
+        "advice": "".join(f"<p><strong>{escape(each)}</strong></p>" for each in advised),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "data": _packed(json.dumps(_data(runs, table, series), allow_nan=False)),
         "plotly": _packed(get_plotlyjs()),
@@ -99,10 +96,10 @@ def _summary(runs: Sequence[Run], table: Table) -> str:
     for name in table.results[:3]:
         lowest = lower_is_better(name)
         for row in table.best(name, lowest).rows[:1]:
-            known = [
-                each for each in ("sweep", "run", *table.parameters) if row.get(each) is not None
-            ]
-            what = ", ".join(f"{each}={shown(row[each])}" for each in known)
+            what = ", ".join(
+                f"{each}={shown(row[each])}" for each in ("sweep", "run", *table.parameters)
+                if row.get(each) is not None
+            )  # fmt: skip
             how = "lowest" if lowest else "highest"
             facts[f"{how} {name}"] = f"{shown(row.get(name))}: {what}"
     if seconds := sum(run.duration_s or 0 for run in runs):
@@ -196,42 +193,6 @@ def _end(path: Path, size: int) -> str:
         return ""
 
 
-def _resources(runs: Sequence[Run]) -> str:
-    """A line for each kind of job."""
-    kinds: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in runs:
-        each = used(run.record)
-        if each["used_memory_mib"]:
-            kind = each["asked_memory_mib"], each["asked_cpus"], each["asked_gpus"]
-            kinds.setdefault(kind, []).append(each)
-    if not kinds:
-        return "<p>What the runs used was not recorded.</p>"
-    columns: dict[str, tuple[str, Callable[[float], str]]] = {
-        "asked memory": ("asked_memory_mib", size), "used": ("used_memory_mib", size),
-        "asked CPUs": ("asked_cpus", shown), "used CPUs": ("used_cpus", shown),
-        "asked GPUs": ("asked_gpus", shown), "used GPU memory": ("used_gpu_memory_mib", size),
-        "GPUs busy": ("gpu_percent", "{:.0f} %".format),
-    }  # fmt: skip
-    every = [each for of_kind in kinds.values() for each in of_kind]
-    seen = {name for each in every for name, value in each.items() if value is not None}
-    there = {head: column for head, column in columns.items() if column[0] in seen}
-    lines = []
-    for of_kind in kinds.values():
-        cells = [str(len(of_kind))]
-        for name, text in there.values():
-            known = [each[name] for each in of_kind if each[name] is not None]
-            ends = (statistics.median(known), max(known)) if known else ()
-            cells.append(", ".join(dict.fromkeys(map(text, ends))))
-        lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    advised = advice(run.record for run in runs)
-    said = "".join(f"<p><strong>{escape(line)}</strong></p>" for line in advised)
-    head = "".join(f"<th>{each}</th>" for each in ("runs", *there))
-    return (
-        f"{said}<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
-        "<p>For each task rank, on its node: the median of the runs, and the highest.</p>"
-    )
-
-
 def _data(
     runs: Sequence[Run], table: Table, series: Sequence[Mapping[int, Mapping[str, float]]]
 ) -> dict[str, Any]:
@@ -281,17 +242,13 @@ def _groups(name: str, rows: Sequence[Row]) -> dict[str, Any]:
     palette = IN_ORDER if numeric or len(values) > len(DISTINCT) else DISTINCT
     last = max(len(values) - 1, 1) if palette is IN_ORDER else len(palette) - 1
     colors = [palette[round(place * (len(palette) - 1) / last)] for place in range(len(values))]
-    texts = [_text(value) or "none" for value in values]
-    group_of = {value: place for place, value in enumerate(values)}
-    if len(values) > LEGEND:
-        group_of = {value: palette.index(colors[place]) for value, place in group_of.items()}
-        ends = [
-            [text for text, own in zip(texts, colors, strict=True) if own == color]
-            for color in palette
-        ]
-        texts, colors = [f"{each[0]} to {each[-1]}" for each in ends], [*palette]
+    color_of = dict(zip(values, colors, strict=True))
+    alike = [[*each] for _, each in groupby(values, color_of.get if len(values) > LEGEND else None)]
+    group_of = {value: place for place, group in enumerate(alike) for value in group}
+    ends = [dict.fromkeys(_text(each[end]) or "none" for end in (0, -1)) for each in alike]
     return {
-        "name": _text(name), "values": texts, "colors": colors,
+        "name": _text(name), "values": [" to ".join(each) for each in ends],
+        "colors": [color_of[each[0]] for each in alike],
         "of": [group_of[row.get(name)] for row in rows],
     }  # fmt: skip
 
@@ -300,39 +257,26 @@ def _axis(name: str, rows: Sequence[Row], parameter: bool) -> dict[str, Any] | N
     """Of the parallel coordinates; text has its values side by side, numbers far apart are logarithms. A run
     without a parameter is at "none", one without a result has no line; infinity is placed like a text."""
     values = [row.get(name) for row in rows]
+    known = [value for value in values if value is not None or parameter]
     if len({shown(value) for value in values}) < 2:
         return None
-    if parameter:
-        numeric = all(_finite(value) is not None for value in values)
+    if all(_finite(value) is not None if parameter else is_number(value) for value in known):
+        numbers = sorted({each for each in known if is_number(each) and math.isfinite(each)})
+        wide = numbers and numbers[0] > 0 and numbers[-1] / numbers[0] >= WIDE
+        places: dict[Value, float] = {n: math.log10(n) if wide else n for n in numbers}
+        at: list[Value] = [*numbers]
+        if len(numbers) > 12:
+            at = [numbers[0], numbers[len(numbers) // 2], numbers[-1]] if wide else []
     else:
-        numeric = all(is_number(value) or value is None for value in values)
-    if not numeric:
-        known = [value for value in values if value is not None or parameter]
-        ordered = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
-        if len(ordered) > MANY:
-            return None
-        texts = [shown(value) or "none" for value in ordered]  # these it takes as they are
-        short = [cut(text, TICK) for text in texts]
-        short = texts if len({*short}) < len(texts) else short  # else it takes them for one
-        places = [ordered.index(value) if value in ordered else None for value in values]
-        ticks = {"tickvals": list(range(len(texts))), "ticktext": short}
-        return {"label": _text(name), "values": places, **ticks}
-    numbers = [value for value in values if is_number(value) and math.isfinite(value)]
-    if not numbers:
+        at = sorted(dict.fromkeys(known), key=lambda each: (each is not None, order(each)))
+        places = {each: place for place, each in enumerate(at)}
+    if not places or len(at) > MANY:
         return None
-    distinct = sorted(set(numbers))
-    logarithmic = distinct[0] > 0 and distinct[-1] / distinct[0] >= WIDE
-    placed = [_finite(value) for value in values]
-    if logarithmic:
-        placed = [value and round(math.log10(value), 5) for value in placed]
-    axis = {"label": _text(name), "values": placed}
-    few = len(distinct) <= 12
-    if logarithmic or few:
-        middle = distinct[len(distinct) // 2]
-        shown_at = distinct if few else [distinct[0], middle, distinct[-1]]
-        axis["tickvals"] = [math.log10(each) if logarithmic else each for each in shown_at]
-        axis["ticktext"] = [shown(each) for each in shown_at]
-    return axis
+    texts = [shown(each) or "none" for each in at]  # these it takes as they are
+    short = [cut(text, TICK) for text in texts]
+    short = texts if len({*short}) < len(texts) else short  # else it takes them for one
+    axis = {"label": _text(name), "values": [_finite(places.get(each)) for each in values]}
+    return axis | ({"tickvals": [places[each] for each in at], "ticktext": short} if at else {})
 
 
 def _text(value: Value) -> str:
