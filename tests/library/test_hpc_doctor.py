@@ -10,13 +10,17 @@ from .hpc_command import hpc
 from .using import App
 
 
-def test_without_slurm_no_job_could_run(yaml_app: App) -> None:
-    ended = hpc("doctor", cwd=yaml_app.folder, PATH="/nowhere")
+def test_without_slurm_no_job_could_run(yaml_app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = hpc("doctor", cwd=yaml_app.folder, PATH="/nowhere", WANDB_API_KEY="secret")
     assert ended.returncode == 1 and ended.stdout.startswith("bad  not here: sbatch, srun")
-    assert "+setup=local" in ended.stdout.splitlines()[1]
+    assert "+setup=local" in ended.stdout.splitlines()[1] and "secret" not in ended.stdout
+    (netrc := yaml_app.folder / "netrc").write_bytes(b"machine \xff\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8080/")
     found = json.loads(hpc("doctor", "--json", cwd=yaml_app.folder, PATH="/nowhere").stdout)
     whats = [each["what"] for each in found]
     assert "git is not here" in whats
+    assert "W&B: not logged in at wandb.example.org" in whats
     assert not [each for each in found if each["level"] != "ok" and not each["remedy"]]
 
 

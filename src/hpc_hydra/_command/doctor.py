@@ -67,7 +67,7 @@ def _findings(words: Sequence[str], job: bool) -> Iterator[Finding]:
         yield from surroundings.room(newest.parent, "where your newest sweep is")
     if not here.is_relative_to(Path.home()):
         yield from surroundings.room(Path.home(), "home")
-    yield from surroundings.git(here)
+    yield from surroundings.identities(here)
     if of_slurm[0].level == "ok":
         yield from _of_app(words, job)
 
