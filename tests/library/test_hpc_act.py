@@ -28,7 +28,7 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert zen_app("lr=0.1,-1,0.2", *OPTIONS).returncode == 1
     asked = hpc("retry")
     assert asked.returncode == 2 and "Nothing is done without --yes" in asked.stderr
-    assert "submits run 1, from its last checkpoint, by\n    cd " in asked.stdout
+    assert "Will submit run 1, from its last checkpoint, with\n    cd " in asked.stdout
     source = zen_app.folder / "zen_app" / "__init__.py"
     source.write_text(source.read_text().replace("if lr < 0", "if lr < -1"))
     first = record(zen_app.sweep / "0")
@@ -37,7 +37,7 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert "3 runs: 3 completed" in done.stdout and "1 to submit" in done.stdout
     assert record(zen_app.sweep / "0") == first
     nothing = hpc("retry", "--yes")
-    assert nothing.returncode == 0 and "Nothing to do: to do it again, --redo." in nothing.stdout
+    assert nothing.returncode == 0 and "Nothing to do: all are complete. " in nothing.stdout
     # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on.
     shutil.rmtree(zen_app.sweep / "2")
     moved = zen_app.sweep.rename(zen_app.sweep.with_name("moved"))
@@ -225,7 +225,7 @@ def test_a_sweep_is_cancelled(zen_app: App) -> None:
     asked = hpc("cancel")
     assert asked.returncode == 2 and "Cancel runs 0, 1 of" in asked.stderr
     refused = hpc("retry", "steps=9", "--yes")
-    assert refused.stderr.startswith("Under way with the values of before: runs 0, 1. ")
+    assert refused.stderr.startswith("Still running with the old values: runs 0, 1. ")
     assert hpc("cancel", "--yes").returncode == 0
     assert zen_app.ended(sweeping).returncode == 1
     states = [record(zen_app.sweep / number)["state"] for number in "01"]

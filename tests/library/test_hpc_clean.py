@@ -78,6 +78,16 @@ def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> Non
     assert not yaml_app.sweep.exists()
 
 
+def test_a_sweep_that_could_go_on_is_offered_only_if_it_is_asked_for(tmp_path: Path) -> None:
+    """As one whose only run was out of time: its checkpoints may be weeks of work."""
+    sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
+    words = ("clean", sweep, "--older-than", "0", "--json")
+    assert [each["what"] for each in json.loads(hpc(*words).stdout)] == ["failed"]
+    (sweep / "0" / "checkpoint_3-00000000.ckpt").touch()
+    assert json.loads(hpc(*words).stdout) == []
+    assert len(json.loads(hpc(*words, "--only=failed").stdout)) == 1
+
+
 @pytest.mark.parametrize("kept", ["earlier/0", "rerun/0_2", "0"])
 def test_a_sweep_in_which_something_once_completed_has_not_failed(
     kept: str, tmp_path: Path

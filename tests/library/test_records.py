@@ -142,7 +142,7 @@ def test_the_newest_sweep_is_shown_if_none_is_named(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(SystemExit) as ended:
         app(["status"])
-    assert ended.value.code == 2 and "No sweep is known here" in capsys.readouterr().err
+    assert ended.value.code == 2 and "You have no sweep yet" in capsys.readouterr().err
     run = {"number": 0, "overrides": ["lr=1"], "job_id": "7_0", "log": None}
     for name in ("first", "second", "third"):
         (tmp_path / name).mkdir()

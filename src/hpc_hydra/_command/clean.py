@@ -43,7 +43,7 @@ class What(str, Enum):
 SAYS = {
     What.checkpoints: "checkpoints of completed runs (more epochs would begin anew)",
     What.sources: "copies of the source, of sweeps whose runs are all complete",
-    What.failed: "sweeps of which no run ever completed, with all that is in them",
+    What.failed: "whole sweeps of which no run ever completed, with their logs",
 }
 
 Found = tuple[What, Path, list[Path], int]  # in a sweep, with the bytes of it
@@ -59,18 +59,21 @@ def clean(
         ),
     ] = None,
     what: Annotated[
-        list[What] | None, typer.Option("--only", help="Only this; it may be said several times.")
+        list[What] | None, typer.Option("--only", help="Only this; may be repeated.")
     ] = None,
     older_than: Annotated[
-        int, typer.Option(metavar="DAYS", help="Since the last of a sweep's runs has ended.")
+        int,
+        typer.Option(
+            metavar="DAYS", help="Only sweeps whose last run ended more than so many days ago."
+        ),
     ] = 30,
     json: Annotated[bool, JSON] = False,
     yes: Annotated[bool, YES] = False,
 ) -> None:
     """What takes space and can go, with sizes. Nothing is deleted without a yes.
 
-    Results, metrics, configs and logs stay, but those of failed sweeps. Sweeps with runs under way are
-    left alone.
+    Results, metrics, configs and logs stay, but those of failed sweeps: of these no run ever completed, and
+    none has a checkpoint to go on from, unless --only failed asks for all. Sweeps with runs under way are left alone.
 
     \b
     hpc clean                                      what there is, of sweeps older than 30 days
@@ -83,7 +86,10 @@ def clean(
         going_on = any(run["state"] in (*records.UNDER_WAY, "STOPPED") for run in runs)
         if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
-        for kind in what or What:
+        kinds = what or [*What]
+        if not what and any(sweep.glob("*/checkpoint_*")):  # from which `hpc retry` would go on
+            kinds.remove(What.failed)
+        for kind in kinds:
             if paths := _paths(kind, sweep, runs):
                 found.append((kind, sweep, paths, sum(map(_size, paths))))
     if json:
@@ -178,7 +184,8 @@ def _delete(paths: Iterable[Path]) -> None:
 
 def _print(found: Sequence[Found], older_than: int) -> None:
     if not found:
-        print(f"Nothing to clean{'. Of younger sweeps: --older-than 0' if older_than else '.'}")
+        older = f" in sweeps older than {older_than} days; --older-than 0 looks at all"
+        print(f"Nothing to clean{older if older_than else ''}.")
     for kind in What:
         rows = [(size, sweep, paths) for what, sweep, paths, size in found if what is kind]
         if rows:

@@ -29,7 +29,7 @@ ASK_EVERY_S = 10.0
 def logs(
     words: Annotated[list[str], RUN],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it is over.")] = False,
-    rank: Annotated[int, typer.Option(help="Of a run with several ranks.")] = 0,
+    rank: Annotated[int, typer.Option(help="Which rank's log, if the run has several.")] = 0,
 ) -> None:
     """What a run printed.
 

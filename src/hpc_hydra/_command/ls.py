@@ -30,7 +30,7 @@ def ls(
             help="Sweeps below it, at any depth; by default yours, wherever they are.",
         ),
     ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="At most, the newest.")] = 20,
+    rows: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 20,
     json: Annotated[bool, JSON] = False,
 ) -> None:
     """Your sweeps, of all repositories, the newest first.

@@ -19,7 +19,7 @@ def plot(
     ] = "",
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="PARAMETER", help="A color for each of its values; mean and standard deviation over the rest.", autocompletion=completion.parameters),
+        typer.Option(metavar="PARAMETER", help="A colour for each of its values, of a second one a kind of line; mean and standard deviation over the rest.", autocompletion=completion.parameters),
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="PARAMETER", help="The x axis, instead of steps.", autocompletion=completion.parameters)

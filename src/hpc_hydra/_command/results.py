@@ -25,10 +25,10 @@ def results(
     sweeps: Annotated[list[str] | None, SWEEP] = None,
     where: Annotated[
         list[str] | None,
-        typer.Option(metavar="CONDITION", help="Rows of which it is true: lr>0.01, model=mlp. Several: all of them."),
+        typer.Option(metavar="CONDITION", help="Only rows with lr>0.01, model=mlp, and the like. Several: all must hold."),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="By a column; a metric's best value for its name.")
+        str | None, typer.Option(metavar="COLUMN", help="By this column; a metric's name means its best value.")
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Sort the highest first.")] = False,
     best: Annotated[
@@ -44,7 +44,7 @@ def results(
         list[str] | None,
         typer.Option(metavar="NAME", help="Last and best of these metrics; 'valid_*' and '*' are possible. The default for --csv, --json, and runs without a result: all.", autocompletion=completion.metric),
     ] = None,
-    rows: Annotated[int, typer.Option(metavar="N", min=0, help="At most in the table.")] = 100,
+    rows: Annotated[int, typer.Option(metavar="N", min=0, help="At most so many in the table.")] = 100,
     resources: Annotated[
         bool, typer.Option("--resources", help="What runs used and asked for, and advice.")
     ] = False,

@@ -68,7 +68,7 @@ def retry(
     ]  # fmt: skip
     if changed and under_way:
         fail(
-            f"Under way with the values of before: {listed(under_way)}. Wait, or hpc cancel.",
+            f"Still running with the old values: {listed(under_way)}. Wait for them, or hpc cancel.",
             1,
         )
     print(f"{directory}: {records.counts(runs)}")
@@ -77,7 +77,7 @@ def retry(
         print(f"{never} more, of later batches, were never submitted")
     if not todo and never <= 0:
         jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
-        print(f"Nothing to do: {jobs or 'to do it again, --redo'}.")
+        print(f"Nothing to do: {jobs or 'all are complete. From the start again: --redo'}.")
         return
     command.add(*overrides)
     command.add(directory_override("hydra.sweep.dir", directory))
@@ -92,6 +92,6 @@ def retry(
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
     what = f"{listed(todo)}, {each}{how}" if todo else "those"
-    print(f"submits {what}, by\n    {command.shell()}", flush=True)
+    print(f"Will submit {what}, with\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()

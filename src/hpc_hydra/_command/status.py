@@ -18,7 +18,7 @@ def status(
     sweep: Annotated[str | None, SWEEP] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until all are over.")] = False,
     rows: Annotated[
-        int, typer.Option(min=0, help="At most; of more runs, completed ones are left out.")
+        int, typer.Option(min=0, help="At most so many; completed ones are left out first.")
     ] = 100,
     json: Annotated[bool, JSON] = False,
 ) -> None:

@@ -23,7 +23,7 @@ SWEEP = typer.Argument(
     show_default=False,
     autocompletion=completion.sweeps,
 )
-JSON = typer.Option("--json", help="For programs.")
+JSON = typer.Option("--json", help="Print JSON.")
 YES = typer.Option("--yes", "-y", help="Do it without asking.")
 RUN = typer.Argument(
     metavar="[SWEEP] RUN",
@@ -50,7 +50,9 @@ def named(text: str | None) -> Path:
         typer.Exit: none is, or several are.
     """
     if text is None:
-        return records.newest_sweep() or fail("No sweep is known here: name its directory.")
+        return records.newest_sweep() or fail(
+            "You have no sweep yet; hpc ls DIR finds those below DIR."
+        )
     directory = Path(text).absolute()
     if directory.is_dir() and _has_runs(directory):
         return directory
@@ -95,7 +97,7 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     if name is None and not number.isdecimal():
         run = Path(number).absolute()
         if not (run / records.RUN).exists():
-            fail(f"{number} is neither the number of a run nor its directory.")
+            fail(f"{number} is neither the number of a run nor its directory: {number} 0, perhaps?")
         in_sweep = run.name.isdecimal() and records.is_sweep(run.parent)
         directory, number = (run.parent if in_sweep else run), run.name
     else:
