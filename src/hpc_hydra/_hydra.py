@@ -129,6 +129,9 @@ def add_callback(context: HydraContext, callback: Callback) -> None:
         callbacks.append(callback)
 
 
+Choice = tuple[str, ...]  # the overrides of a run that are no values
+
+
 class Shape(NamedTuple):
     """Of an override."""
 
@@ -153,13 +156,12 @@ class Composer:
         self._quick = bool(apply_overrides and named) and hasattr(config_loader, "repository")
         self._sweep = sweep
         self._parser = OverridesParser.create()
-        self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
-        self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
         self._is_group = cache(lambda name: bool(self._loader.repository.group_exists(name)))
-        self._checked: set[tuple[str, ...] | None] = set()
-        self._shapes: dict[str, Shape] = {}
-        self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
-        self._choices: dict[tuple[Shape, ...], tuple[str, ...] | None] = {}
+        self._shape_of, self._takes = cache(self._look_at), cache(self._try)
+        # Pickled, which is quicker to copy than by deepcopy; and a draft, on which values are tried.
+        self._bases: dict[Choice, tuple[bytes, DictConfig]] = {}
+        self._checked: set[Choice] = set()
+        self._choices: dict[tuple[Shape, ...], Choice | None] = {}
 
     def check(self, overrides: Sequence[str]) -> DictConfig | None:
         """See whether a run can be composed; return its config if it is the first one with its choice of groups.
@@ -180,7 +182,7 @@ class Composer:
         if choice is None:
             whole: DictConfig = self._loader.load_sweep_config(self._sweep, list(overrides))
             return whole
-        config: DictConfig = pickle.loads(self._bases[choice])
+        config: DictConfig = pickle.loads(self._bases[choice][0])
         parsed = {override: self._parser.parse_override(override) for override in overrides}
         apply_overrides([parsed[each] for each in overrides if self._shape(each).value], config)
         own = [each for each in parsed.values() if not each.is_hydra_override()]
@@ -190,7 +192,7 @@ class Composer:
             config.hydra.job.override_dirname = overrides_dirname(own, **naming)
         return config
 
-    def _split(self, overrides: Sequence[str]) -> tuple[str, ...] | None:
+    def _split(self, overrides: Sequence[str]) -> Choice | None:
         """The overrides that are no values, of which a config that others have too was composed; None if it
         is not sure that values can be put into that."""
         if not self._quick:
@@ -207,13 +209,18 @@ class Composer:
             import cloudpickle
 
             try:
-                self._drafts[choice] = self._loader.load_sweep_config(self._sweep, list(choice))
+                draft = self._loader.load_sweep_config(self._sweep, list(choice))
             except Exception:  # whoever composes it whole learns why
                 return None
-            self._bases[choice] = cloudpickle.dumps(self._drafts[choice])
-        values = [(override, shape) for override, shape in pairs if shape.value]
-        fits = all([self._fits(choice, *value) for value in values])
-        if all((choice, shape.text) in self._fitting for _, shape in values):
+            self._bases[choice] = cloudpickle.dumps(draft), draft
+        fits = general = True
+        for override, shape in pairs:
+            if shape.value and fits:
+                leaf, before = _leaf(self._bases[choice][1], shape.key)
+                # Not every number fits an enum, which is not told from anything else while it has no value.
+                general &= shape.text == override or isinstance(before, bool | int | float | str)
+                fits = leaf and self._takes(choice, override)
+        if general:
             self._choices[shapes] = choice if fits else None
         return choice if fits else None
 
@@ -221,29 +228,21 @@ class Composer:
         number = _NUMBER.fullmatch(override)
         if number and not self._is_group(key := number[1]):
             return Shape(key, f"{key} float" if number[2] or number[3] else f"{key} int", True)
-        if override not in self._shapes:
-            parsed = self._parser.parse_override(override)
-            group = self._is_group(parsed.key_or_group)
-            # The key of a group is not that of the node which it fills.
-            key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
-            self._shapes[override] = Shape(key, override, not group and _scalar(parsed))
-        return self._shapes[override]
+        return self._shape_of(override)
 
-    def _fits(self, choice: tuple[str, ...], value: str, shape: Shape) -> bool:
-        leaf, before = _leaf(self._drafts[choice], shape.key)
-        if not leaf:
+    def _look_at(self, override: str) -> Shape:
+        parsed = self._parser.parse_override(override)
+        group = self._is_group(parsed.key_or_group)
+        # The key of a group is not that of the node which it fills.
+        key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
+        return Shape(key, override, not group and _scalar(parsed))
+
+    def _try(self, choice: Choice, value: str) -> bool:
+        try:
+            apply_overrides([self._parser.parse_override(value)], self._bases[choice][1])
+        except HydraException:
             return False
-        # Not every number fits an enum, which is not told from anything else while it has no value.
-        general = isinstance(before, bool | int | float | str)
-        text = shape.text if general else value
-        if (choice, text) not in self._fitting:
-            override = self._parser.parse_override(value)
-            try:
-                apply_overrides([override], self._drafts[choice])
-                self._fitting[choice, text] = True
-            except HydraException:
-                self._fitting[choice, text] = False
-        return self._fitting[choice, text]
+        return True
 
 
 def _leaf(config: DictConfig, key: str) -> tuple[bool, Any]:
