@@ -168,25 +168,19 @@ def _append(path: Path, line: bytes) -> None:
     """Write ``line`` and what was kept of ``path`` before; what cannot be written is kept."""
     lines, written = _kept.pop(path, b"") + line, 0
     try:
-        written = _write(path, lines)
+        # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
+        with path.open("ab+", buffering=0) as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # its writer was killed
+                    file.write(b"\n")
+            written = file.write(lines)
         if written < len(lines):
             raise OSError(errno.ENOSPC, "no room for all of a line", str(path))
     except OSError:
         left = lines[lines.rfind(b"\n", 0, written) + 1 :]
         _kept[path] = left[: left.rfind(b"\n", 0, KEPT) + 1]
         raise
-
-
-def _write(path: Path, lines: bytes) -> int:
-    """How many bytes of ``lines`` there was room for."""
-    # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
-    with path.open("ab+", buffering=0) as file:
-        start = b""
-        if end := file.seek(0, os.SEEK_END):
-            file.seek(end - 1)
-            if file.read(1) != b"\n":  # its writer was killed
-                start = b"\n"
-        return max(file.write(start + lines) - len(start), 0)
 
 
 def _warn(what: str, error: Exception) -> None:
