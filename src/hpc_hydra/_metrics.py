@@ -32,7 +32,7 @@ listeners: list[Callable[[Mapping[str, Any], int], None]] = []
 unwritten = 0
 _kept: dict[Path, bytes] = {}  # such lines, by their file
 
-_warned: set[str] = set()
+_warned: set[tuple[Path | None, str]] = set()
 
 
 def log_metrics(
@@ -69,12 +69,12 @@ def log_metrics(
             _append(Path(folder, FILE), json.dumps(line, allow_nan=False).encode() + b"\n")
         except OSError as error:
             unwritten += 1
-            _warn(f"step {step} is not written yet", error)
+            warn(f"step {step} is not written yet", error)
     for listener in list(listeners):
         try:
             listener(told, step)
         except Exception as error:
-            _warn(f"step {step} is not taken", error)
+            warn(f"step {step} is not taken", error)
 
 
 def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
@@ -183,8 +183,9 @@ def _append(path: Path, line: bytes) -> None:
         raise
 
 
-def _warn(what: str, error: Exception) -> None:
+def warn(what: str, error: Exception) -> None:
+    """Tell of each cause once in a run, since the same befalls each step."""
     cause = f"{type(error).__name__}: {error}"
-    if cause not in _warned:  # the same befalls each step
-        _warned.add(cause)
+    if (directory, cause) not in _warned:
+        _warned.add((directory, cause))
         log.warning("%s: %s", what, cause)
