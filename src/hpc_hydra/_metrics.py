@@ -150,10 +150,7 @@ def _is_number(value: Any) -> bool:
 
 def strict(number: Any) -> Any:
     """JSON has no NaN and no Infinity: they are strings, as in protobuf's JSON."""
-    try:
-        return number if math.isfinite(number) else json.dumps(float(number))
-    except OverflowError:  # an integer that no float has room for
-        return "Infinity" if number > 0 else "-Infinity"
+    return number if isinstance(number, int) or math.isfinite(number) else json.dumps(float(number))
 
 
 def _loose(value: Any) -> Any:
