@@ -302,15 +302,6 @@ def to_yaml(config: Any) -> str:
     return text
 
 
-def _only_hydra(config: DictConfig) -> DictConfig:
-    """What `HydraConfig.set_config` makes of ``config``, with its own node instead of a copy."""
-    OmegaConf.set_readonly(config.hydra, True)
-    only = DictConfig({})
-    content: Any = only._content
-    content["hydra"] = config._get_node("hydra")
-    return only
-
-
 def resolve_with(config: Any) -> None:
     """Let ``${hydra:…}`` in configs mean what ``config`` has there, which may have been read from a file."""
     utils.setup_globals()
@@ -327,23 +318,26 @@ def begin(config: DictConfig, job_id: str, number: int) -> JobReturn | None:
     hydra = config.hydra
     with open_dict(hydra.job):
         hydra.job.id, hydra.job.num = job_id, number
-    with _hydra_config(config):
+    with _hydra_config(config):  # the paths may refer to it
         sweep = Path(hydra.sweep.dir).absolute()
-    link = sweep / str(number)  # to where the run began, if a subdirectory has another name
-    if link.is_symlink() and link.exists():
-        with read_write(hydra):
-            hydra.sweep.subdir = os.path.relpath(link.resolve(), sweep.resolve())
-    if not (__version__.startswith("1.3.") and flush_loggers):
-        return None
-    with _hydra_config(config):  # the path may refer to it
+        link = sweep / str(number)  # to where the run began, if a subdirectory has another name
+        if link.is_symlink() and link.exists():
+            with read_write(hydra):
+                hydra.sweep.subdir = os.path.relpath(link.resolve(), sweep.resolve())
+        if not (__version__.startswith("1.3.") and flush_loggers):
+            return None
         output_dir = Path(hydra.sweep.dir, hydra.sweep.subdir)
         with read_write(hydra.runtime), open_dict(hydra.runtime):
             hydra.runtime.output_dir = str(output_dir.absolute())
-        hydra_config: Any = _only_hydra(config)
+        # As `HydraConfig.set_config` makes it, with the config's own node instead of a copy.
+        OmegaConf.set_readonly(hydra, True)
+        node = config._get_node("hydra")
+        hydra_config: Any = DictConfig({})
+        hydra_config._content["hydra"] = node
         HydraConfig.instance().cfg = hydra_config
 
         # Without a copy of the hydra node, which Hydra deletes from it afterwards.
-        own = copy.deepcopy(config, {id(config._get_node("hydra")): AnyNode()})
+        own = copy.deepcopy(config, {id(node): AnyNode()})
         with read_write(own), open_dict(own):
             del own["hydra"]
 

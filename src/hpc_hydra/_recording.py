@@ -86,9 +86,7 @@ class RecordCallback(Callback):
         job_id = OmegaConf.select(config, "hydra.job.id")
         where = {"job_id": job_id, "host": socket.gethostname()}
         attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
-        origin = records.origin
-        if origin is None:
-            origin = submission_record(Source(task_function), self.directory, "")
+        origin = records.origin or submission_record(Source(task_function), self.directory, "git")
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
@@ -211,7 +209,7 @@ def submission_record(source: Source, directory: Path, name: str) -> dict[str, A
     """The code of a run, or of a sweep's submission: the names of its commit and of the file with what
     differs from that, which is written to ``directory``."""
     known = source.provenance()
-    path = directory / f"{name or 'git'}.diff"
+    path = directory / f"{name}.diff"
     diff = source.diff() if known["git_clean"] is False else ""
     if diff:
         write_atomically(path, diff)

@@ -216,18 +216,17 @@ def note_jobs(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
 
 def read_sweep(directory: Path) -> dict[str, Any]:
     """The `sweep.json` of ``directory``, and what was submitted since it was written; empty if there is none."""
+    noted: list[Mapping[str, Any]] = []
     try:
-        lines = (directory / SUBMITTED).read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        lines = []
-    sweep = read(directory / SWEEP)
-    try:
-        # Of a line that was not written to its end the launcher still knows the job, by its script.
-        noted = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        with suppress(FileNotFoundError):
+            for line in (directory / SUBMITTED).read_bytes().splitlines(keepends=True):
+                # Of one that was not written to its end the launcher still knows the job, by its script.
+                noted += json.loads(line) if line.endswith(b"\n") else []
     except ValueError as error:
         raise DamagedRecord(f"{directory / SUBMITTED} is damaged: {error}. Move it away.") from error  # fmt: skip
+    sweep = read(directory / SWEEP)
     if sweep and noted:
-        sweep["runs"] = _replaced(sweep["runs"], (row for rows in noted for row in rows))
+        sweep["runs"] = _replaced(sweep["runs"], noted)
     return sweep
 
 
