@@ -254,12 +254,11 @@ def refuse_another_sweep(
         here = {_about(parameter, run["overrides"]) for run in runs}
         # Of a sweep in batches the runs of the first ones may have changed already.
         there = {_about(parameter, own) for own in recorded.values()}
-        for values in (here, there - {_about(parameter, overrides)}):
-            if len(values) > 1:
-                raise LauncherError(
-                    f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
-                    "another hydra.sweep.dir="
-                )
+        if len(here) > 1 or len(there - {_about(parameter, overrides)}) > 1:
+            raise LauncherError(
+                f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
+                "another hydra.sweep.dir="
+            )
     pairs = [(sweep["overrides"], list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
     for before, now in pairs:
