@@ -55,16 +55,11 @@ class RecordCallback(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing("hydra.run.dir"):
             refuse_misfits(typed_overrides(config), config)
-            directory = _directory(config, "hydra.run.dir")
-            directory.mkdir(parents=True, exist_ok=True)
-            with read_write(config.hydra):  # Hydra 1.4 locks it before
-                config.hydra.run.dir = str(directory)
+            _take_directory(config, "hydra.run.dir").mkdir(parents=True, exist_ok=True)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing("hydra.sweep.dir"):
-            directory = _directory(config, "hydra.sweep.dir")
-            with read_write(config.hydra):
-                config.hydra.sweep.dir = str(directory)
+            directory = _take_directory(config, "hydra.sweep.dir")
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
             refuse_foreign(directory, directory / records.SWEEP)
             may_change = config.hydra.launcher.get("may_change") or ()
@@ -166,8 +161,8 @@ def _refusing(key: str) -> Iterator[None]:
         sys.exit(str(error))
 
 
-def _directory(config: DictConfig, key: str) -> Path:
-    """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
+def _take_directory(config: DictConfig, key: str) -> Path:
+    """The directory that ``config`` has at ``key``, and from now on has as it is: a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
     chosen = any(records.key_of(each) == key for each in typed_overrides(config, "hydra"))
     if by_torchrun():
@@ -182,7 +177,10 @@ def _directory(config: DictConfig, key: str) -> Path:
                 "name it, as in hydra.run.dir=outputs/try; or leave torchrun out and have the launcher start "
                 "the ranks, with hydra.launcher.tasks_per_node=2, say"
             )
-    return directory if chosen else records.claim(directory)
+    directory = directory if chosen else records.claim(directory)
+    with read_write(config.hydra):  # Hydra 1.4 locks it before
+        OmegaConf.update(config, key, str(directory))
+    return directory
 
 
 def pin_sweep(config: DictConfig, directory: Path) -> None:
