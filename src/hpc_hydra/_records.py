@@ -436,25 +436,24 @@ def states(
         there = [path for path in paths if path.exists()]
         found = [{"number": path.parent.name, "state": "UNKNOWN", **read(path)} for path in there]
         return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
-    runs, begun = [], {entry.name for entry in os.scandir(directory)}
-    for run in sweep["runs"]:
-        if only not in (None, str(run["number"])):
+    runs, going_on, begun = [], [], {entry.name for entry in os.scandir(directory)}
+    said = cache(said_at_end)  # several runs may have one job
+    for row in sweep["runs"]:
+        name = str(row["number"])
+        if only not in (None, name):
             continue
-        state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED", "log": None}
-        name = str(run["number"])
         record = read(directory / name / RUN) if name in begun else {}
-        if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
+        if record.get("state") != "COMPLETED" and record.get("job_id") != row["job_id"]:
             record = {}  # of an earlier try
-        runs.append({**state, **run, **record})
-    going_on, said = [], cache(said_at_end)  # several runs may have one job
-    for run in runs:
-        if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
-            continue
-        log_file = directory / (run["log"] or "none")
-        if end := said(log_file.with_name(f"{run['job_id']}_ended")):
-            run |= {"state": state_of(end), "error": end}
-        else:
-            going_on.append(run)
+        state = "PENDING" if row["job_id"] else "NOT SUBMITTED"
+        run = {"state": state, "log": None, **row, **record}
+        runs.append(run)
+        if run["state"] in ("PENDING", "RUNNING", "STOPPED"):
+            log_file = directory / (run["log"] or "none")
+            if end := said(log_file.with_name(f"{run['job_id']}_ended")):
+                run |= {"state": state_of(end), "error": end}
+            else:
+                going_on.append(run)
     as_recorded = "of runs that have not ended this is as of their records"
     if sweep["cluster"] == "local" and going_on:
         if (host := sweep.get("host")) != socket.gethostname():
