@@ -98,28 +98,26 @@ def value_of(returned: JobReturn) -> Any:
 
 def config_folders(loader: ConfigLoader) -> list[Path]:
     """Where ``loader`` looks for config files, outside of packages."""
-    return [path for source in _sources(loader) if (path := _folder_of(source))]
+    return [folder for _, folder in _folders(loader)]
 
 
 def read_copies(loader: ConfigLoader, top: Path, copy: Path) -> None:
     """Let ``loader`` read the config files that lie below ``top`` from its ``copy``."""
-    for source in _sources(loader):
-        path = _folder_of(source)
-        if path and path.is_relative_to(top) and (copied := copy / path.relative_to(top)).exists():
+    for source, folder in _folders(loader):
+        if folder.is_relative_to(top) and (copied := copy / folder.relative_to(top)).exists():
             scheme, separator, _ = source.path.rpartition("://")
             source.path = f"{scheme}{separator}{copied}"
 
 
-def _sources(loader: ConfigLoader) -> list[Any]:
+def _folders(loader: ConfigLoader) -> Iterator[tuple[Any, Path]]:
+    """Each source of ``loader`` that is a folder, and that."""
     sources = getattr(getattr(loader, "repository", None), "sources", [])
-    return [*sources, *loader.get_search_path().get_path()]
-
-
-def _folder_of(source: Any) -> Path | None:
-    scheme, _, path = (source.path or "").rpartition("://")
-    if hasattr(source, "scheme"):  # which has it no more in its path: that may be a package
-        scheme = source.scheme()
-    return Path(path).resolve() if path and scheme in ("", "file") else None
+    for source in [*sources, *loader.get_search_path().get_path()]:
+        scheme, _, path = (source.path or "").rpartition("://")
+        if hasattr(source, "scheme"):  # which has it no more in its path: that may be a package
+            scheme = source.scheme()
+        if path and scheme in ("", "file"):
+            yield source, Path(path).resolve()
 
 
 def add_callback(context: HydraContext, callback: Callback) -> None:
