@@ -140,13 +140,11 @@ def library_version() -> str:
 
 
 def of_json(value: Any) -> Any:
-    """``value`` with texts as keys; its text where JSON cannot hold it at all."""
+    """``value`` with texts as keys; its type where JSON cannot hold it at all."""
     try:
         plain = mapped(value, lambda each: each, lambda key: str(_plain(key)))
         json.dumps(plain, default=_plain)
     except Exception:  # it contains itself; it has more digits than Python prints
-        with suppress(Exception):
-            return str(value)
         return f"a {type(value).__name__}"
     return plain
 
