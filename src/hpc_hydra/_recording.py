@@ -165,18 +165,14 @@ def _take_directory(config: DictConfig, key: str) -> Path:
     """The directory that ``config`` has at ``key``, and from now on has as it is: a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
     chosen = any(records.key_of(each) == key for each in typed_overrides(config, "hydra"))
-    if by_torchrun():
-        if key == "hydra.sweep.dir":
-            raise LauncherError(
-                "torchrun starts this command once per rank, and each would start the sweep: leave torchrun "
-                "out, the launcher starts the ranks, with hydra.launcher.tasks_per_node=2, say"
-            )
-        if not chosen and int(os.environ["WORLD_SIZE"]) > 1:
-            raise LauncherError(
-                "torchrun starts this command once per rank, and each would have another output directory: "
-                "name it, as in hydra.run.dir=outputs/try; or leave torchrun out and have the launcher start "
-                "the ranks, with hydra.launcher.tasks_per_node=2, say"
-            )
+    if by_torchrun() and (
+        key == "hydra.sweep.dir" or (not chosen and int(os.environ["WORLD_SIZE"]) > 1)
+    ):
+        raise LauncherError(
+            "torchrun starts this command once per rank, and each would have a sweep or a directory of its own: leave "
+            "torchrun out, the launcher starts the ranks, with hydra.launcher.tasks_per_node=2, say; or, for one run, "
+            "name its directory, as in hydra.run.dir=outputs/try"
+        )
     directory = directory if chosen else records.claim(directory)
     with read_write(config.hydra):  # Hydra 1.4 locks it before
         OmegaConf.update(config, key, str(directory))
