@@ -98,28 +98,26 @@ def value_of(returned: JobReturn) -> Any:
 
 def config_folders(loader: ConfigLoader) -> list[Path]:
     """Where ``loader`` looks for config files, outside of packages."""
-    return [path for source in _sources(loader) if (path := _folder_of(source))]
+    return [folder for _, folder in _folders(loader)]
 
 
 def read_copies(loader: ConfigLoader, top: Path, copy: Path) -> None:
     """Let ``loader`` read the config files that lie below ``top`` from its ``copy``."""
-    for source in _sources(loader):
-        path = _folder_of(source)
-        if path and path.is_relative_to(top) and (copied := copy / path.relative_to(top)).exists():
+    for source, folder in _folders(loader):
+        if folder.is_relative_to(top) and (copied := copy / folder.relative_to(top)).exists():
             scheme, separator, _ = source.path.rpartition("://")
             source.path = f"{scheme}{separator}{copied}"
 
 
-def _sources(loader: ConfigLoader) -> list[Any]:
+def _folders(loader: ConfigLoader) -> Iterator[tuple[Any, Path]]:
+    """Each source of ``loader`` that is a folder, and that."""
     sources = getattr(getattr(loader, "repository", None), "sources", [])
-    return [*sources, *loader.get_search_path().get_path()]
-
-
-def _folder_of(source: Any) -> Path | None:
-    scheme, _, path = (source.path or "").rpartition("://")
-    if hasattr(source, "scheme"):  # which has it no more in its path: that may be a package
-        scheme = source.scheme()
-    return Path(path).resolve() if path and scheme in ("", "file") else None
+    for source in [*sources, *loader.get_search_path().get_path()]:
+        scheme, _, path = (source.path or "").rpartition("://")
+        if hasattr(source, "scheme"):  # which has it no more in its path: that may be a package
+            scheme = source.scheme()
+        if path and scheme in ("", "file"):
+            yield source, Path(path).resolve()
 
 
 def add_callback(context: HydraContext, callback: Callback) -> None:
@@ -127,6 +125,9 @@ def add_callback(context: HydraContext, callback: Callback) -> None:
     callbacks = getattr(context.callbacks, "callbacks", None)
     if callbacks is not None and not any(isinstance(each, type(callback)) for each in callbacks):
         callbacks.append(callback)
+
+
+Choice = tuple[str, ...]  # the overrides of a run that are no values
 
 
 class Shape(NamedTuple):
@@ -153,13 +154,12 @@ class Composer:
         self._quick = bool(apply_overrides and named) and hasattr(config_loader, "repository")
         self._sweep = sweep
         self._parser = OverridesParser.create()
-        self._bases: dict[tuple[str, ...], bytes] = {}  # pickled: quicker to copy than by deepcopy
-        self._drafts: dict[tuple[str, ...], DictConfig] = {}  # on which values are tried
         self._is_group = cache(lambda name: bool(self._loader.repository.group_exists(name)))
-        self._checked: set[tuple[str, ...] | None] = set()
-        self._shapes: dict[str, Shape] = {}
-        self._fitting: dict[tuple[tuple[str, ...], str], bool] = {}
-        self._choices: dict[tuple[Shape, ...], tuple[str, ...] | None] = {}
+        self._shape_of, self._takes = cache(self._look_at), cache(self._try)
+        # Pickled, which is quicker to copy than by deepcopy; and a draft, on which values are tried.
+        self._bases: dict[Choice, tuple[bytes, DictConfig]] = {}
+        self._checked: set[Choice] = set()
+        self._choices: dict[tuple[Shape, ...], Choice | None] = {}
 
     def check(self, overrides: Sequence[str]) -> DictConfig | None:
         """See whether a run can be composed; return its config if it is the first one with its choice of groups.
@@ -180,7 +180,7 @@ class Composer:
         if choice is None:
             whole: DictConfig = self._loader.load_sweep_config(self._sweep, list(overrides))
             return whole
-        config: DictConfig = pickle.loads(self._bases[choice])
+        config: DictConfig = pickle.loads(self._bases[choice][0])
         parsed = {override: self._parser.parse_override(override) for override in overrides}
         apply_overrides([parsed[each] for each in overrides if self._shape(each).value], config)
         own = [each for each in parsed.values() if not each.is_hydra_override()]
@@ -190,7 +190,7 @@ class Composer:
             config.hydra.job.override_dirname = overrides_dirname(own, **naming)
         return config
 
-    def _split(self, overrides: Sequence[str]) -> tuple[str, ...] | None:
+    def _split(self, overrides: Sequence[str]) -> Choice | None:
         """The overrides that are no values, of which a config that others have too was composed; None if it
         is not sure that values can be put into that."""
         if not self._quick:
@@ -207,13 +207,18 @@ class Composer:
             import cloudpickle
 
             try:
-                self._drafts[choice] = self._loader.load_sweep_config(self._sweep, list(choice))
+                draft = self._loader.load_sweep_config(self._sweep, list(choice))
             except Exception:  # whoever composes it whole learns why
                 return None
-            self._bases[choice] = cloudpickle.dumps(self._drafts[choice])
-        values = [(override, shape) for override, shape in pairs if shape.value]
-        fits = all([self._fits(choice, *value) for value in values])
-        if all((choice, shape.text) in self._fitting for _, shape in values):
+            self._bases[choice] = cloudpickle.dumps(draft), draft
+        fits = general = True
+        for override, shape in pairs:
+            if shape.value and fits:
+                leaf, before = _leaf(self._bases[choice][1], shape.key)
+                # Not every number fits an enum, which is not told from anything else while it has no value.
+                general &= shape.text == override or isinstance(before, bool | int | float | str)
+                fits = leaf and self._takes(choice, override)
+        if general:
             self._choices[shapes] = choice if fits else None
         return choice if fits else None
 
@@ -221,29 +226,21 @@ class Composer:
         number = _NUMBER.fullmatch(override)
         if number and not self._is_group(key := number[1]):
             return Shape(key, f"{key} float" if number[2] or number[3] else f"{key} int", True)
-        if override not in self._shapes:
-            parsed = self._parser.parse_override(override)
-            group = self._is_group(parsed.key_or_group)
-            # The key of a group is not that of the node which it fills.
-            key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
-            self._shapes[override] = Shape(key, override, not group and _scalar(parsed))
-        return self._shapes[override]
+        return self._shape_of(override)
 
-    def _fits(self, choice: tuple[str, ...], value: str, shape: Shape) -> bool:
-        leaf, before = _leaf(self._drafts[choice], shape.key)
-        if not leaf:
+    def _look_at(self, override: str) -> Shape:
+        parsed = self._parser.parse_override(override)
+        group = self._is_group(parsed.key_or_group)
+        # The key of a group is not that of the node which it fills.
+        key = f"/{parsed.key_or_group}" if group else parsed.key_or_group
+        return Shape(key, override, not group and _scalar(parsed))
+
+    def _try(self, choice: Choice, value: str) -> bool:
+        try:
+            apply_overrides([self._parser.parse_override(value)], self._bases[choice][1])
+        except HydraException:
             return False
-        # Not every number fits an enum, which is not told from anything else while it has no value.
-        general = isinstance(before, bool | int | float | str)
-        text = shape.text if general else value
-        if (choice, text) not in self._fitting:
-            override = self._parser.parse_override(value)
-            try:
-                apply_overrides([override], self._drafts[choice])
-                self._fitting[choice, text] = True
-            except HydraException:
-                self._fitting[choice, text] = False
-        return self._fitting[choice, text]
+        return True
 
 
 def _leaf(config: DictConfig, key: str) -> tuple[bool, Any]:
@@ -303,15 +300,6 @@ def to_yaml(config: Any) -> str:
     return text
 
 
-def _only_hydra(config: DictConfig) -> DictConfig:
-    """What `HydraConfig.set_config` makes of ``config``, with its own node instead of a copy."""
-    OmegaConf.set_readonly(config.hydra, True)
-    only = DictConfig({})
-    content: Any = only._content
-    content["hydra"] = config._get_node("hydra")
-    return only
-
-
 def resolve_with(config: Any) -> None:
     """Let ``${hydra:…}`` in configs mean what ``config`` has there, which may have been read from a file."""
     utils.setup_globals()
@@ -328,23 +316,26 @@ def begin(config: DictConfig, job_id: str, number: int) -> JobReturn | None:
     hydra = config.hydra
     with open_dict(hydra.job):
         hydra.job.id, hydra.job.num = job_id, number
-    with _hydra_config(config):
+    with _hydra_config(config):  # the paths may refer to it
         sweep = Path(hydra.sweep.dir).absolute()
-    link = sweep / str(number)  # to where the run began, if a subdirectory has another name
-    if link.is_symlink() and link.exists():
-        with read_write(hydra):
-            hydra.sweep.subdir = os.path.relpath(link.resolve(), sweep.resolve())
-    if not (__version__.startswith("1.3.") and flush_loggers):
-        return None
-    with _hydra_config(config):  # the path may refer to it
+        link = sweep / str(number)  # to where the run began, if a subdirectory has another name
+        if link.is_symlink() and link.exists():
+            with read_write(hydra):
+                hydra.sweep.subdir = os.path.relpath(link.resolve(), sweep.resolve())
+        if not (__version__.startswith("1.3.") and flush_loggers):
+            return None
         output_dir = Path(hydra.sweep.dir, hydra.sweep.subdir)
         with read_write(hydra.runtime), open_dict(hydra.runtime):
             hydra.runtime.output_dir = str(output_dir.absolute())
-        hydra_config: Any = _only_hydra(config)
+        # As `HydraConfig.set_config` makes it, with the config's own node instead of a copy.
+        OmegaConf.set_readonly(hydra, True)
+        node = config._get_node("hydra")
+        hydra_config: Any = DictConfig({})
+        hydra_config._content["hydra"] = node
         HydraConfig.instance().cfg = hydra_config
 
         # Without a copy of the hydra node, which Hydra deletes from it afterwards.
-        own = copy.deepcopy(config, {id(config._get_node("hydra")): AnyNode()})
+        own = copy.deepcopy(config, {id(node): AnyNode()})
         with read_write(own), open_dict(own):
             del own["hydra"]
 

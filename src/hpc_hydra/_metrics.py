@@ -32,7 +32,7 @@ listeners: list[Callable[[Mapping[str, Any], int], None]] = []
 unwritten = 0
 _kept: dict[Path, bytes] = {}  # such lines, by their file
 
-_warned: set[str] = set()
+_warned: set[tuple[Path | None, str]] = set()
 
 
 def log_metrics(
@@ -69,12 +69,12 @@ def log_metrics(
             _append(Path(folder, FILE), json.dumps(line, allow_nan=False).encode() + b"\n")
         except OSError as error:
             unwritten += 1
-            _warn(f"step {step} is not written yet", error)
+            warn(f"step {step} is not written yet", error)
     for listener in list(listeners):
         try:
             listener(told, step)
         except Exception as error:
-            _warn(f"step {step} is not taken", error)
+            warn(f"step {step} is not taken", error)
 
 
 def read_metrics(path: Path | str) -> dict[int, dict[str, float]]:
@@ -150,10 +150,7 @@ def _is_number(value: Any) -> bool:
 
 def strict(number: Any) -> Any:
     """JSON has no NaN and no Infinity: they are strings, as in protobuf's JSON."""
-    try:
-        return number if math.isfinite(number) else json.dumps(float(number))
-    except OverflowError:  # an integer that no float has room for
-        return "Infinity" if number > 0 else "-Infinity"
+    return number if isinstance(number, int) or math.isfinite(number) else json.dumps(float(number))
 
 
 def _loose(value: Any) -> Any:
@@ -168,7 +165,13 @@ def _append(path: Path, line: bytes) -> None:
     """Write ``line`` and what was kept of ``path`` before; what cannot be written is kept."""
     lines, written = _kept.pop(path, b"") + line, 0
     try:
-        written = _write(path, lines)
+        # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
+        with path.open("ab+", buffering=0) as file:
+            if end := file.seek(0, os.SEEK_END):
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # its writer was killed
+                    file.write(b"\n")
+            written = file.write(lines)
         if written < len(lines):
             raise OSError(errno.ENOSPC, "no room for all of a line", str(path))
     except OSError:
@@ -177,20 +180,9 @@ def _append(path: Path, line: bytes) -> None:
         raise
 
 
-def _write(path: Path, lines: bytes) -> int:
-    """How many bytes of ``lines`` there was room for."""
-    # Opened for each line: a requeued run may have gone on elsewhere, and so the file with it.
-    with path.open("ab+", buffering=0) as file:
-        start = b""
-        if end := file.seek(0, os.SEEK_END):
-            file.seek(end - 1)
-            if file.read(1) != b"\n":  # its writer was killed
-                start = b"\n"
-        return max(file.write(start + lines) - len(start), 0)
-
-
-def _warn(what: str, error: Exception) -> None:
+def warn(what: str, error: Exception) -> None:
+    """Tell of each cause once in a run, since the same befalls each step."""
     cause = f"{type(error).__name__}: {error}"
-    if cause not in _warned:  # the same befalls each step
-        _warned.add(cause)
+    if (directory, cause) not in _warned:
+        _warned.add((directory, cause))
         log.warning("%s: %s", what, cause)

@@ -29,16 +29,15 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
             one, which would run everything on this machine. Or it shows the config of several runs.
     """
     gc.freeze()  # at a command's start all that is there stays; to look for garbage in it takes a tenth of --help
-    setups = [each for each in _parsed(arguments) if each.key_or_group == "setup"]
+    parsed = [*_parsed(arguments)]
+    setups = [each for each in parsed if each.key_or_group == "setup"]
     if setups and setups[0].is_sweep_override():
         sys.exit("setup: a command line has one preset. Type the command once for each of them.")
     others = [argument for argument in arguments if argument not in ("-m", "--multirun")]
     options = [argument for argument in others if argument.startswith("-")]  # --help, --cfg, ...
     shows = {"--cfg", "-c", "--info", "-i"}.intersection(each.partition("=")[0] for each in options)
     if shows:
-        several = " ".join(
-            str(each.input_line) for each in _parsed(others) if each.is_sweep_override()
-        )
+        several = " ".join(str(each.input_line) for each in parsed if each.is_sweep_override())
         if several:
             sys.exit(f"{shows.pop()} shows one run: give one value instead of {several}")
         return others

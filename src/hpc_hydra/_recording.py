@@ -55,16 +55,11 @@ class RecordCallback(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing("hydra.run.dir"):
             refuse_misfits(typed_overrides(config), config)
-            directory = _directory(config, "hydra.run.dir")
-            directory.mkdir(parents=True, exist_ok=True)
-            with read_write(config.hydra):  # Hydra 1.4 locks it before
-                config.hydra.run.dir = str(directory)
+            _take_directory(config, "hydra.run.dir").mkdir(parents=True, exist_ok=True)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _refusing("hydra.sweep.dir"):
-            directory = _directory(config, "hydra.sweep.dir")
-            with read_write(config.hydra):
-                config.hydra.sweep.dir = str(directory)
+            directory = _take_directory(config, "hydra.sweep.dir")
             OmegaConf.to_container(config.hydra.launcher, resolve=True)
             refuse_foreign(directory, directory / records.SWEEP)
             may_change = config.hydra.launcher.get("may_change") or ()
@@ -86,9 +81,7 @@ class RecordCallback(Callback):
         job_id = OmegaConf.select(config, "hydra.job.id")
         where = {"job_id": job_id, "host": socket.gethostname()}
         attempts = [*before.get("attempts", []), {**where, "start": records.now()}]
-        origin = records.origin
-        if origin is None:
-            origin = submission_record(Source(task_function), self.directory, "")
+        origin = records.origin or submission_record(Source(task_function), self.directory, "git")
         self.record = {
             "state": "RUNNING",
             "overrides": typed_overrides(config),
@@ -168,23 +161,22 @@ def _refusing(key: str) -> Iterator[None]:
         sys.exit(str(error))
 
 
-def _directory(config: DictConfig, key: str) -> Path:
-    """The directory that ``config`` has at ``key``, a new one unless it was chosen."""
+def _take_directory(config: DictConfig, key: str) -> Path:
+    """The directory that ``config`` has at ``key``, and from now on has as it is: a new one unless it was chosen."""
     directory = Path(OmegaConf.select(config, key)).absolute()
     chosen = any(records.key_of(each) == key for each in typed_overrides(config, "hydra"))
-    if by_torchrun():
-        if key == "hydra.sweep.dir":
-            raise LauncherError(
-                "torchrun starts this command once per rank, and each would start the sweep: leave torchrun "
-                "out, the launcher starts the ranks, with hydra.launcher.tasks_per_node=2, say"
-            )
-        if not chosen and int(os.environ["WORLD_SIZE"]) > 1:
-            raise LauncherError(
-                "torchrun starts this command once per rank, and each would have another output directory: "
-                "name it, as in hydra.run.dir=outputs/try; or leave torchrun out and have the launcher start "
-                "the ranks, with hydra.launcher.tasks_per_node=2, say"
-            )
-    return directory if chosen else records.claim(directory)
+    if by_torchrun() and (
+        key == "hydra.sweep.dir" or (not chosen and int(os.environ["WORLD_SIZE"]) > 1)
+    ):
+        raise LauncherError(
+            "torchrun starts this command once per rank, and each would have a sweep or a directory of its own: leave "
+            "torchrun out, the launcher starts the ranks, with hydra.launcher.tasks_per_node=2, say; or, for one run, "
+            "name its directory, as in hydra.run.dir=outputs/try"
+        )
+    directory = directory if chosen else records.claim(directory)
+    with read_write(config.hydra):  # Hydra 1.4 locks it before
+        OmegaConf.update(config, key, str(directory))
+    return directory
 
 
 def pin_sweep(config: DictConfig, directory: Path) -> None:
@@ -211,7 +203,7 @@ def submission_record(source: Source, directory: Path, name: str) -> dict[str, A
     """The code of a run, or of a sweep's submission: the names of its commit and of the file with what
     differs from that, which is written to ``directory``."""
     known = source.provenance()
-    path = directory / f"{name or 'git'}.diff"
+    path = directory / f"{name}.diff"
     diff = source.diff() if known["git_clean"] is False else ""
     if diff:
         write_atomically(path, diff)
@@ -256,12 +248,11 @@ def refuse_another_sweep(
         here = {_about(parameter, run["overrides"]) for run in runs}
         # Of a sweep in batches the runs of the first ones may have changed already.
         there = {_about(parameter, own) for own in recorded.values()}
-        for values in (here, there - {_about(parameter, overrides)}):
-            if len(values) > 1:
-                raise LauncherError(
-                    f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
-                    "another hydra.sweep.dir="
-                )
+        if len(here) > 1 or len(there - {_about(parameter, overrides)}) > 1:
+            raise LauncherError(
+                f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
+                "another hydra.sweep.dir="
+            )
     pairs = [(sweep["overrides"], list(overrides))]
     pairs += [(recorded.get(run["number"], run["overrides"]), run["overrides"]) for run in runs]
     for before, now in pairs:

@@ -84,37 +84,8 @@ class DamagedRecord(ValueError):
     """The record of a sweep cannot be read; the message names the file."""
 
 
-# What whoever reads a record counts on: what each sweep has, of what type it is, and what the rows in it have.
-OF_SWEEP = ("cluster", "start", "overrides", "submissions", "runs")
-KINDS: dict[str, Any] = {
-    "state": str, "command": str, "start": str, "end": (str, type(None)), "job_id": (str, type(None)),
-    "cluster": str, "asked": dict, "wall_s": (int, float),
-    "overrides": list, "attempts": list, "before": list, "submissions": list, "runs": list,
-}  # fmt: skip
-PARTS: dict[str, Sequence[str]] = {
-    "attempts": (), "before": (), "submissions": ["submission"], "runs": ["number", "overrides", "job_id"],
-}  # fmt: skip
-
-
-def _checked(record: Any, needed: Sequence[str] = ()) -> dict[str, Any]:
-    """``record``, which has all that is ``needed``, and nothing of another type.
-
-    Raises:
-        ValueError: it is none such.
-    """
-    if not isinstance(record, dict):
-        raise ValueError(f"no record, but {str(record)[:20]}")
-    if missing := [name for name in needed if name not in record]:
-        raise ValueError(f"no {missing[0]} in {str(record)[:20]}")
-    for name, value in record.items():
-        if not isinstance(value, KINDS.get(name, object)):
-            raise ValueError(f"its {name} is {str(value)[:20]}")
-        if name in PARTS:
-            for each in value:
-                _checked(each, PARTS[name])
-    for date in filter(None, (record.get("start"), record.get("end"))):
-        datetime.fromisoformat(date)
-    return record
+# What whoever reads the record of a sweep counts on.
+OF_SWEEP = {"cluster", "start", "overrides", "submissions", "runs"}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -127,8 +98,12 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace").strip("\0")
         record = json.loads(text) if text or of_sweep else {}
-        if not isinstance(record, dict) or record.get("format", FORMAT) == FORMAT:
-            return _checked(record, OF_SWEEP * of_sweep)
+        if not isinstance(record, dict):
+            raise ValueError(f"no record, but {text[:20]}")
+        if record.get("format", FORMAT) == FORMAT:
+            if of_sweep and (missing := OF_SWEEP - record.keys()):
+                raise ValueError(f"it has no {missing.pop()}")
+            return record
         known = f"whose format hpc-hydra {library_version()} does not know"
         why, remedy = f"of hpc-hydra {record.get('library')}, {known}", "Install that one."
     except FileNotFoundError:
@@ -165,13 +140,11 @@ def library_version() -> str:
 
 
 def of_json(value: Any) -> Any:
-    """``value`` with texts as keys; its text where JSON cannot hold it at all."""
+    """``value`` with texts as keys; its type where JSON cannot hold it at all."""
     try:
         plain = mapped(value, lambda each: each, lambda key: str(_plain(key)))
         json.dumps(plain, default=_plain)
     except Exception:  # it contains itself; it has more digits than Python prints
-        with suppress(Exception):
-            return str(value)
         return f"a {type(value).__name__}"
     return plain
 
@@ -241,18 +214,17 @@ def note_jobs(directory: Path, runs: Iterable[Mapping[str, Any]]) -> None:
 
 def read_sweep(directory: Path) -> dict[str, Any]:
     """The `sweep.json` of ``directory``, and what was submitted since it was written; empty if there is none."""
+    noted: list[Mapping[str, Any]] = []
     try:
-        lines = (directory / SUBMITTED).read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        lines = []
-    sweep = read(directory / SWEEP)
-    try:
-        # Of a line that was not written to its end the launcher still knows the job, by its script.
-        noted = [_checked({"runs": json.loads(line)}) for line in lines if line.endswith(b"\n")]
+        with suppress(FileNotFoundError):
+            for line in (directory / SUBMITTED).read_bytes().splitlines(keepends=True):
+                # Of one that was not written to its end the launcher still knows the job, by its script.
+                noted += json.loads(line) if line.endswith(b"\n") else []
     except ValueError as error:
         raise DamagedRecord(f"{directory / SUBMITTED} is damaged: {error}. Move it away.") from error  # fmt: skip
+    sweep = read(directory / SWEEP)
     if sweep and noted:
-        sweep["runs"] = _replaced(sweep["runs"], (row for each in noted for row in each["runs"]))
+        sweep["runs"] = _replaced(sweep["runs"], noted)
     return sweep
 
 
@@ -462,25 +434,24 @@ def states(
         there = [path for path in paths if path.exists()]
         found = [{"number": path.parent.name, "state": "UNKNOWN", **read(path)} for path in there]
         return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
-    runs, begun = [], {entry.name for entry in os.scandir(directory)}
-    for run in sweep["runs"]:
-        if only not in (None, str(run["number"])):
+    runs, going_on, begun = [], [], {entry.name for entry in os.scandir(directory)}
+    said = cache(said_at_end)  # several runs may have one job
+    for row in sweep["runs"]:
+        name = str(row["number"])
+        if only not in (None, name):
             continue
-        state = {"state": "PENDING" if run["job_id"] else "NOT SUBMITTED", "log": None}
-        name = str(run["number"])
         record = read(directory / name / RUN) if name in begun else {}
-        if record.get("state") != "COMPLETED" and record.get("job_id") != run["job_id"]:
+        if record.get("state") != "COMPLETED" and record.get("job_id") != row["job_id"]:
             record = {}  # of an earlier try
-        runs.append({**state, **run, **record})
-    going_on, said = [], cache(said_at_end)  # several runs may have one job
-    for run in runs:
-        if run["state"] not in ("PENDING", "RUNNING", "STOPPED"):
-            continue
-        log_file = directory / (run["log"] or "none")
-        if end := said(log_file.with_name(f"{run['job_id']}_ended")):
-            run |= {"state": state_of(end), "error": end}
-        else:
-            going_on.append(run)
+        state = "PENDING" if row["job_id"] else "NOT SUBMITTED"
+        run = {"state": state, "log": None, **row, **record}
+        runs.append(run)
+        if run["state"] in ("PENDING", "RUNNING", "STOPPED"):
+            log_file = directory / (run["log"] or "none")
+            if end := said(log_file.with_name(f"{run['job_id']}_ended")):
+                run |= {"state": state_of(end), "error": end}
+            else:
+                going_on.append(run)
     as_recorded = "of runs that have not ended this is as of their records"
     if sweep["cluster"] == "local" and going_on:
         if (host := sweep.get("host")) != socket.gethostname():

@@ -132,17 +132,15 @@ class Site:
 
     def python_command(self) -> str:
         """What starts Python, for the shell of a job. Variables are those of whoever submits, and what
-        begins with a dot lies in the repository."""
+        begins with a dot, outside of quotes, lies in the repository."""
         if is_folder(self.python):
             return in_shell(f"{self.path(self.python)}/bin/python")
-        parts = re.split(r"""('[^']*'|"[^"]*")""", interpolated(self.python or "python3"))
-        for number in range(0, len(parts), 2):  # what is not in quotes
-            parts[number] = re.sub(
-                r"(?<!\S)\.[\w.-]*/[\w./+-]+(?!\S)",
-                lambda word: in_shell(self.path(word[0].removeprefix("./"))),
-                parts[number],
-            )
-        return "".join(parts)
+
+        def placed(word: re.Match[str]) -> str:
+            return in_shell(self.path(word[1].removeprefix("./"))) if word[1] else word[0]
+
+        quoted_or_relative = r"""'[^']*'|"[^"]*"|(?<!\S)(\.[\w.-]*/[\w./+-]+)(?!\S)"""
+        return re.sub(quoted_or_relative, placed, interpolated(self.python or "python3"))
 
     def setup_lines(self, gpu_job: bool = False) -> list[str]:
         """The lines of a job script before srun: the site's commands, the venv, the environment.

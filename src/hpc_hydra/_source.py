@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ class Source:
         although it is tracked, such as an .env that was committed before .gitignore named it. Of a large one, whose text
         would take ten times as much memory, only that it does."""
         changed = self._ask("diff", "HEAD", "--name-only", "--no-renames", "-z", "--", ":/")
-        ignored = self._ignored(self.root, "--full-name", "--with-tree=HEAD", "--", ":/")
+        everywhere = ("--full-name", "--with-tree=HEAD", "--", ":/")
+        ignored = self._listed(self.root, "--cached", "--ignored", *everywhere)
         if not changed or ignored is None or self.repository is None:
             return ""
         names = {*changed.split("\0")} - {""}
@@ -80,22 +82,17 @@ class Source:
         return diff + "".join(f"{name} differs, and is large\n" for name in sorted(large))
 
     def copy(self, to: Path) -> Path:
-        """Copy what git tracks or would track below the folders into the new folder ``to``; return what
-        is the root there.
+        """Copy the files into the new folder ``to``; return what is the root there.
 
         To the code in it the copy looks like the repository: what else lies beside a copied file, or above
-        the folders, has a link there, such as a folder of data; so have large files, and what git ignores
-        although it tracks it: the code may need it, and it may be a secret.
+        the folders, has a link there, such as a folder of data, since the code may need it.
         """
         assert self.root and self.top
         place = to / self.root.relative_to(self.top)
         place.mkdir(parents=True, exist_ok=True)
-        ignored = {Path(at, name) for at in self.folders for name in self._ignored(at) or ()}
-        for path in self.files():
+        for path in self.files:
             target = to / path.relative_to(self.top)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if _is_large(path) or path in ignored:
-                continue
             # With the permissions that the umask leaves, as cp does it.
             mode = path.stat().st_mode & 0o777
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -110,18 +107,19 @@ class Source:
                         Path(copied, entry.name).symlink_to(entry)
         return place
 
+    @cached_property
     def files(self) -> list[Path]:
-        """What `copy` copies; of what lies in no git repository, only a package: the folder of a script
-        may hold anything."""
+        """What git tracks or would track below the folders, but for large files, and for what it ignores although it
+        tracks it, which may be a secret. Of what lies in no git repository, only a package: the folder of a
+        script may hold anything."""
         if self.root is None:
             return []
-        listing = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
-        listed = [(at, _git(at, *listing)) for at in self.folders if self.repository]
-        # Of a file that is being merged git has several versions.
         paths = [
-            at / name for at, names in listed
-            for name in dict.fromkeys((names or "").split("\0")) if name
-        ]  # fmt: skip
+            at / name
+            for at in self.folders
+            for name in (self._listed(at, "--cached", "--others") or set())
+            - (self._listed(at, "--cached", "--ignored") or set())
+        ]
         if not paths and self.package:  # no git, or a copy in a folder that git ignores
             top = self.root / self.package.partition(".")[0]
             paths = list(top.rglob("[!.]*"))  # not .env and the like
@@ -130,7 +128,8 @@ class Source:
         runs = {path.parent.parent for path in paths if path.parent.name == ".hydra"}
         outputs = (sweeps | runs) - {*self.folders}
         kept = (path for path in paths if outputs.isdisjoint(path.parents))
-        return [path for path in kept if path.suffix != ".pyc" and path.is_file()]
+        files = (path for path in kept if path.suffix != ".pyc" and path.is_file())
+        return [path for path in files if not _is_large(path)]
 
     def is_in_repository(self) -> bool:
         """Whether there is one around, also if git cannot read it, or takes too long."""
@@ -140,10 +139,10 @@ class Source:
     def _ask(self, *arguments: str) -> str | None:
         return _git(self.root, *arguments) if self.root and self.repository else None
 
-    def _ignored(self, folder: Path | None, *arguments: str) -> set[str] | None:
-        """The names of files in ``folder`` that git tracks and ignores; None if it does not say."""
-        tracked = ("ls-files", "--cached", "--ignored", "--exclude-standard", "-z")
-        listed = _git(folder, *tracked, *arguments) if folder and self.repository else None
+    def _listed(self, folder: Path | None, *options: str) -> set[str] | None:
+        """The names of files in ``folder`` that git lists, of those in conflict once; None if it does not say."""
+        command = ("ls-files", "--exclude-standard", "-z", *options)
+        listed = _git(folder, *command) if folder and self.repository else None
         return None if listed is None else set(listed.split("\0")) - {""}
 
     def _versions(self) -> dict[str, str]:

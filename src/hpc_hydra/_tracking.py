@@ -12,7 +12,6 @@ another one aside, and tells W&B from `metrics.jsonl` what it lacks: each step i
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -35,8 +34,6 @@ from ._files import write_atomically
 from ._overrides import typed_overrides
 from ._ranks import global_rank
 from ._records import mapped, shown
-
-log = logging.getLogger(__name__)
 
 INIT_TIMEOUT_S = 30
 LOG_TIMEOUT_S = 30  # W&B's service stands still, or its disk does
@@ -94,7 +91,6 @@ class TrackedRun:
         self.options = options
         self.run: Any = None  # None: it could not be opened, or is lost
         self.state: dict[str, Any] = {}
-        self.warned: set[str] = set()
         self._open()
         if self.run is not None:
             _metrics.listeners.append(self.tell)
@@ -207,10 +203,7 @@ class TrackedRun:
     def _lose(self, what: str, error: Exception) -> None:
         """Leave nothing of a W&B run that failed: neither what it captures of the output, nor its
         service, which would write the same steps later, and refuse the next run."""
-        cause = f"{type(error).__name__}: {error}"
-        if cause not in self.warned:
-            log.warning("%s: %s", what, cause)
-        self.warned.add(cause)
+        _metrics.warn(what, error)
         run, self.run = self.run, None
         _kill_service()
         for call in (lambda: run.finish(), _teardown):

@@ -180,19 +180,8 @@ def seed(*numbers: int) -> None:
         numpy.random.seed(number % 2**32)
 
 
-_writer: ThreadPoolExecutor
-_writing: Future[None] | None
+_writing: Future[None] | None = None
 _saved_s = time.monotonic()
-
-
-def _begin_to_write() -> None:
-    """Anew in a process that is forked, which has no threads of the one before."""
-    global _writer, _writing
-    _writer, _writing = ThreadPoolExecutor(1, "checkpoint"), None
-
-
-_begin_to_write()
-os.register_at_fork(after_in_child=_begin_to_write)
 
 
 def save(directory: str | Path, step: int, state: Callable[[], Any], every_s: float = 0) -> None:
@@ -213,7 +202,8 @@ def save(directory: str | Path, step: int, state: Callable[[], Any], every_s: fl
     _finish_writing()
     copy = io.BytesIO()
     _dump(state(), copy)
-    _writing = _writer.submit(
+    # A thread for each: a process that is forked has none of the one before.
+    _writing = ThreadPoolExecutor(1, "checkpoint").submit(
         checkpoints.save,
         directory,
         step,

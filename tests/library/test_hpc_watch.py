@@ -302,15 +302,7 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         made(tmp_path / name, ["lr=1", "lr=2"], [0.5, [0.5, "\x1b[31mred"]])
         for name in ("good", "bad")
     )
-    wrong: list[tuple[str, object]] = [
-        ("overrides", None), ("attempts", None), ("attempts", [{"start": "?"}]), ("asked", None),
-        ("state", 5), ("end", "now"),
-    ]  # fmt: skip
-    odd = [
-        json.dumps({**json.loads((good / "1" / "run.json").read_text()), name: value})
-        for name, value in wrong
-    ]
-    for text in ("null", '{"state": "COMPL', "\udcff", *odd):
+    for text in ("null", '{"state": "COMPL', "\udcff"):
         (good / "0" / "run.json").write_text(text, errors="surrogateescape")
         shown = hpc("status", good)
         assert f"{good}/0/run.json is damaged" in shown.stderr
@@ -320,9 +312,9 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with records.index().open("ab") as file:
         file.write(b"\xff\xfe\n")
     whole = (bad / "sweep.json").read_text()
-    no_runs, no_cluster = {**json.loads(whole), "runs": None}, json.loads(whole)
+    no_cluster = json.loads(whole)
     del no_cluster["cluster"]
-    for text in ('{"runs": [', "", "{}", json.dumps(no_runs), json.dumps(no_cluster)):
+    for text in ('{"runs": [', "", "{}", json.dumps(no_cluster)):
         (bad / "sweep.json").write_text(text)
         assert f"{bad}/sweep.json is damaged" in hpc("status", bad).stderr
         assert "good" in (listed := hpc("ls")).stdout
@@ -337,9 +329,8 @@ def test_damaged_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     (bad / "sweep.json").write_text(no_log)
     assert hpc("ls").stderr == ""
-    for text in ("[{", "null", "[5]", '[{"number": 1}]'):
-        (bad / "submitted.jsonl").write_text(f"{text}\n")
-        assert f"{bad}/submitted.jsonl is damaged" in hpc("ls").stderr
+    (bad / "submitted.jsonl").write_text("[{\n")
+    assert f"{bad}/submitted.jsonl is damaged" in hpc("ls").stderr
 
 
 def test_sweeps_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,18 +112,13 @@ def test_torchrun(app: App) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["hydra.mode=RUN"], "name it, as in hydra.run.dir="),
-        (["hydra.mode=MULTIRUN", "x=1,2", "hydra.sweep.dir=sweep"], "each would start the sweep"),
-    ],
+    "arguments", [["hydra.mode=RUN"], ["hydra.mode=MULTIRUN", "x=1,2", "hydra.sweep.dir=sweep"]]
 )
-def test_what_each_rank_of_torchrun_would_do_for_itself(
-    arguments: list[str], complaint: str, app: App
-) -> None:
+def test_what_each_rank_of_torchrun_would_do_for_itself(arguments: list[str], app: App) -> None:
     app.command = [sys.executable, "app.py", RECORD]
     before = set(app.folder.rglob("*"))
     ended = app(*arguments, **OF_TORCHRUN)
     assert ended.returncode == 1
-    assert complaint in ended.stderr and "Traceback" not in ended.stderr
+    assert "once per rank, and each would have a sweep or a directory of its own" in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert {path for path in app.folder.rglob("*") if "__pycache__" not in path.parts} == before

@@ -241,7 +241,7 @@ class Launcher(stock.BaseSubmititLauncher):
         }
         if submission["git_diff"]:
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
-        if self.params["copy_source"] and self.source.files():
+        if self.params["copy_source"] and self.source.files:
             folder = records.claim(self.directory / "source")
             self.source.copy(folder)
             self._copy, top = folder, self.source.top
