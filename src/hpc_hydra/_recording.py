@@ -219,8 +219,8 @@ def refuse_foreign(*paths: Path) -> None:
     for path in paths:
         if path.exists() and (owner := foreign_owner(path.stat())):
             raise LauncherError(
-                f"{path} belongs to {owner}: choose another hydra.sweep.dir=. What became of the runs of "
-                f"a sweep there, tells\n    hpc status {shlex.quote(str(paths[0]))}"
+                f"{path} belongs to {owner}: choose another hydra.sweep.dir=. To see the "
+                f"runs of a sweep there:\n    hpc status {shlex.quote(str(paths[0]))}"
             )
 
 
@@ -260,7 +260,7 @@ def refuse_another_sweep(
         if alike[0] != alike[1]:
             raise LauncherError(
                 f"{directory} has a sweep of other overrides:\n    there {' '.join(before)}\n"
-                f"    here  {' '.join(now)}\nRepeat those to go on with it, or choose another "
-                "hydra.sweep.dir=. Only hydra.* may change. More of the same: "
-                f"hpc retry {shlex.quote(str(directory))} epochs=20"
+                f"    here  {' '.join(now)}\nTo go on with it, type the same overrides (hydra.* may "
+                "differ), or choose another hydra.sweep.dir=. To change a parameter of all its runs: "
+                f"hpc retry {shlex.quote(str(directory))} NAME=VALUE"
             )
