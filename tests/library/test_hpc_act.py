@@ -65,7 +65,7 @@ def test_more_of_the_same(zen_app: App) -> None:
     assert zen_app("lr=0.1,0.2", "steps=2", *OPTIONS).returncode == 0
     before = record(zen_app.sweep / "1")
     refused = zen_app("lr=0.1,0.2", "steps=4", *OPTIONS)
-    assert refused.returncode == 1 and f"hpc retry {zen_app.sweep} epochs=20" in refused.stderr
+    assert refused.returncode == 1 and f"hpc retry {zen_app.sweep} NAME=VALUE" in refused.stderr
     done = hpc("retry", "steps=4", "--yes")
     assert done.returncode == 0, done.stderr
     run = record(zen_app.sweep / "1")
