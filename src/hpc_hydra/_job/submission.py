@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -51,7 +51,6 @@ class Work:
     roots: list[str] = field(default_factory=list)  # in the copy, from which modules are imported
     common: int = 0  # length in bytes
     format: int = 2
-    jobs: list[Todos] = field(default_factory=list)  # in format 1, which has no more lines
 
     def write(self, path: Path, common: bytes, jobs: Iterable[Todos]) -> None:
         """Write it, what its runs have in ``common``, pickled, and what each of the ``jobs`` has to do."""
@@ -62,30 +61,17 @@ class Work:
                 file.write(json.dumps(todos).encode() + b"\n")
 
     @classmethod
-    def of_job(cls, path: Path, job: int) -> tuple[Work, bytes, Todos]:
-        """What ``path`` has for a job: read no further than that, since there may be thousands of them.
+    def read(cls, path: Path, first: int, end: int) -> tuple[Work, bytes, list[Todos]]:
+        """What ``path`` has for jobs ``first`` to ``end``: read no further than that, since there may be thousands of
+        them.
 
         Raises:
             PermissionError: it belongs to somebody else.
         """
         with open_own(path) as file:
-            work, common, lines = cls._read(file)
-            return work, common, json.loads(next(islice(lines, job, None)))
-
-    @classmethod
-    def numbers(cls, path: Path, first: int, end: int) -> tuple[Work, list[list[int]]]:
-        """The numbers of the runs of jobs ``first`` to ``end`` in ``path``."""
-        with open_own(path) as file:
-            work, _, lines = cls._read(file)
-            jobs = [json.loads(line) for line in islice(lines, first, end)]
-        return work, [[number for number, _ in todos] for todos in jobs]
-
-    @classmethod
-    def _read(cls, file: BinaryIO) -> tuple[Work, bytes, Iterable[str | bytes]]:
-        work = cls(**json.loads(file.readline()))
-        if work.format == 1:
-            return work, file.read(), map(json.dumps, work.jobs)
-        return work, file.read(work.common), file
+            work = cls(**json.loads(file.readline()))
+            common = file.read(work.common)
+            return work, common, [json.loads(line) for line in islice(file, first, end)]
 
 
 def log_of_rank(log: str, rank: int) -> str:

@@ -59,7 +59,7 @@ class Supervisor:
         os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")
         self.job = submitit.JobEnvironment()
         job = first_job + int(self.job.array_task_id or 0)
-        self.work, self.payload, runs = Work.of_job(submission, job)
+        self.work, self.payload, (runs,) = Work.read(submission, job, job + 1)
         attempt.file = self._word("attempt")
         self.rank = self.job.global_rank
         self.ranks = self.job.num_tasks if self.work.use_srun else 1

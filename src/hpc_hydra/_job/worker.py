@@ -139,9 +139,8 @@ def load(work: Work, payload: bytes) -> Load:
     """
     share_config_store()
     share_parsed()
-    if work.source:
-        # `python -m` looks first into the folder where the command was typed.
-        sys.path[:0] = work.roots or [work.source[1]]
+    # `python -m` looks first into the folder where the command was typed.
+    sys.path[:0] = work.roots
     context, task_function, sweep, state = pickle.loads(payload)
     _become_started_module(task_function, work.source)
     Singleton.set_state(state)

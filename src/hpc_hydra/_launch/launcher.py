@@ -56,8 +56,7 @@ class Launcher(stock.BaseSubmititLauncher):
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
     total = 0  # of runs, in all batches, if the sweeper says it
-    _copy: Path | None = None  # of the source
-    _roots: Sequence[str] = ()  # in it, from which modules are imported
+    _roots: Sequence[str] = ()  # in the copy of the source, from which modules are imported
     _earlier: Earlier
 
     def launch(
@@ -241,10 +240,12 @@ class Launcher(stock.BaseSubmititLauncher):
         }
         if submission["git_diff"]:
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
+        copied = None
         if self.params["copy_source"] and self.source.files():
             folder = records.claim(self.directory / "source")
             self.source.copy(folder)
-            self._copy, top = folder, self.source.top
+            top = self.source.top
+            copied = str(top), str(folder)
             roots = [os.path.relpath(root, top) for root in self.source.roots]
             self._roots = [os.path.normpath(folder / root) for root in roots]
             submission["source"] = folder.name
@@ -266,7 +267,7 @@ class Launcher(stock.BaseSubmititLauncher):
             shared=shared,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
-            source=(str(self.source.top), str(self._copy)) if self._copy else None,
+            source=copied,
             roots=[*self._roots],
             origin={name: submission[name] for name in of_runs},
             **parameters,

@@ -204,10 +204,10 @@ class SlurmLauncher(Launcher):
                 continue
             name, _, elements = script.stem[1:].rpartition("_")
             first, end = map(int, elements.split("-"))
-            work, numbers = Work.numbers(self.folder / f"{name}.pkl", first, end)
-            if any(number not in numbered for job in numbers for number in job):
+            work, _, todos = Work.read(self.folder / f"{name}.pkl", first, end)
+            if any(number not in numbered for job in todos for number, _ in job):
                 continue  # of another batch of the sweeper
-            jobs = [[numbered[number] for number in job] for job in numbers]
+            jobs = [[numbered[number] for number, _ in job] for job in todos]
             self._note(jobs, job_id, work.shared, work.ranks, script)
 
     def _on_refusal(self, refusal: Refused, taken: int, runs: int) -> None:
