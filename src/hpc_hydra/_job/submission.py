@@ -16,8 +16,6 @@ from .. import _attempt as attempt
 from .._files import atomically, open_own, write_atomically
 from .._hydra import value_of
 
-# What is known of a run that had no time to say anything itself; Slurm may know more.
-KILLED = "the process of the run ended"
 CONFIGS = ("cfg", "hydra_cfg")  # of Hydra's JobReturn
 Todos = list[tuple[int, list[str]]]  # numbers and overrides of runs
 

@@ -38,7 +38,7 @@ from .. import _signals as signals
 from .. import checkpoints
 from .._commands import children
 from .._signals import STOPPED, WARNING
-from .submission import KILLED, Work, log_name
+from .submission import Work, log_name
 from .watch import Watch
 from .worker import Load, Todo, fail, flush, forget_chance, load, say, take_place
 
@@ -188,7 +188,7 @@ class Supervisor:
                 how = f"exit code {code}" if code >= 0 else f"signal {-code}"
                 if -code in set(signal.Signals):  # real-time signals have no names
                     how = signal.Signals(-code).name
-                why = f"{KILLED} with {how}"
+                why = f"the process of the run ended with {how}"
                 if no_memory:
                     why = resources.out_of_memory(usage)
                 self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))

@@ -28,7 +28,7 @@ from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
 from .._hydra import Composer, config_folders, subdir_of
-from .._job.submission import KILLED, Result, Run, Work, log_name
+from .._job.submission import Result, Run, Work, log_name
 from .._overrides import directory_override, typed_overrides
 from .._recording import (
     LauncherError,
@@ -312,8 +312,6 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
         pairs = list(zip(runs, returns, strict=True))
-        if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
-            self._explain(killed)
         print_table(self.directory)
         if (only := self.params["only_runs"]) is not None:
             for run, result in pairs:
@@ -351,9 +349,6 @@ class Launcher(stock.BaseSubmititLauncher):
             records.record_end(directory, run.overrides, str(run.job_id), reason)
         except OSError as error:
             log.warning("run %d: no record of its end: %s", run.number, error)
-
-    def _explain(self, killed: list[Run]) -> None:
-        """Record what else is known of why these ended."""
 
     @abstractmethod
     def _end_of(self, job_id: str) -> str | None:

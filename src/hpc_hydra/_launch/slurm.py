@@ -9,8 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,20 +241,6 @@ class SlurmLauncher(Launcher):
 
     def _end_of(self, job_id: str) -> str | None:
         return self._queue.end_of(job_id)
-
-    def _explain(self, killed: list[Run]) -> None:
-        states, deadline = dict[str, str](), time.monotonic() + 30
-        # A job ends after its last run.
-        while not all(squeue.is_over(states.get(str(run.job_id), "")) for run in killed):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(3)
-            states = {name: job.state for name, job in (squeue.jobs() or {}).items()}
-        for run in killed:
-            state = states.get(str(run.job_id), "")
-            if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):
-                with suppress(OSError):
-                    records.explain(self.directory / str(run.number), state)
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         print(self._how_to_go_on(runs), file=sys.stderr)
