@@ -125,14 +125,18 @@ def _pickled(data: Any) -> bytes:
         return pickled
 
 
+def read_result(path: Path, part: int = 0) -> Any:
+    """What `write_result` has written: at first the light ``part``, then the configs."""
+    with open_own(path) as file:
+        return [pickle.load(file) for _ in range(part + 1)][part]
+
+
 class Result(JobReturn):
     """What Hydra gets of a run that is over; its configs are read when they are asked for."""
 
     error: str
 
-    def __init__(
-        self, overrides: Sequence[str], paths: Sequence[Path], error: str = "not submitted"
-    ) -> None:
+    def __init__(self, overrides: Sequence[str], paths: Sequence[Path], error: str) -> None:
         """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it ended with
         ``error``.
 
@@ -143,20 +147,15 @@ class Result(JobReturn):
         self.paths = paths
         error = "" if paths else error
         for path in paths[:1]:  # what it returned is what its first rank returned
-            vars(self).update(self._read(path, 0))
+            vars(self).update(read_result(path))
         if first := failed_first(paths):
-            error = self._read(first, 0)["error"]
+            error = read_result(first)["error"]
         self.error = error
         self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
 
-    @staticmethod
-    def _read(path: Path, part: int) -> Any:
-        with open_own(path) as file:
-            return [pickle.load(file) for _ in range(part + 1)][part]
-
     def __getattribute__(self, name: str) -> Any:
         if name in CONFIGS and self.paths:
-            return self._read(self.paths[0], 1 + CONFIGS.index(name))
+            return read_result(self.paths[0], 1 + CONFIGS.index(name))
         return super().__getattribute__(name)
 
     @property  # type: ignore[misc]

@@ -55,6 +55,8 @@ class Launcher(stock.BaseSubmititLauncher):
     directory: Path  # of the sweep
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
+    _ASK_EVERY_S: float  # for their states
+    _GONE: str  # what is said of one without a state
     total = 0  # of runs, in all batches, if the sweeper says it
     _roots: Sequence[str] = ()  # in the copy of the source, from which modules are imported
     _earlier: Earlier
@@ -293,21 +295,17 @@ class Launcher(stock.BaseSubmititLauncher):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def _watch(self, runs: list[Run]) -> Watch:
-        from .waiting import Watch
-
-        return Watch(runs, self.folder)
-
     def _wait(self, runs: list[Run]) -> list[Result]:
         gc.unfreeze()
         gc.collect()  # what waiting needs finds room in that
         from .._table import print_table
-        from .waiting import View, wait
+        from .waiting import Queue, View, Watch, wait
 
-        watch = self._watch(runs)
+        jobs = {run.job_id for run in runs if run.job_id}
+        watch = Watch(runs, self.folder, Queue(jobs, self._states, self._ASK_EVERY_S, self._GONE))
         try:
             with View(len(runs)) as view:
-                wait(watch, view, self._end_of, self._give_up)
+                wait(watch, view, self._give_up)
         except OSError as error:
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
@@ -325,17 +323,16 @@ class Launcher(stock.BaseSubmititLauncher):
         return returns
 
     def _result(self, run: Run, watch: Watch) -> Result:
-        if error := watch.given_up.get(run.number):
-            return Result(run.overrides, [], error)
+        error = watch.given_up.get(run.number, "not submitted")
         try:
-            return Result(run.overrides, watch.results.get(run.number, []))
+            return Result(run.overrides, watch.results.get(run.number, []), error)
         except PermissionError:  # somebody else's
             raise
-        except Exception as error:
-            log.warning("run %d: no result but that of run.json: %s", run.number, error)
+        except Exception as damage:
+            log.warning("run %d: no result but that of run.json: %s", run.number, damage)
             record = records.read(self.directory / str(run.number) / records.RUN)
             completed = record.get("state") == "COMPLETED"
-            result = Result(run.overrides, [], "" if completed else str(error))
+            result = Result(run.overrides, [], "" if completed else str(damage))
             result._return_value = record.get("result")
             return result
 
@@ -351,8 +348,8 @@ class Launcher(stock.BaseSubmititLauncher):
             log.warning("run %d: no record of its end: %s", run.number, error)
 
     @abstractmethod
-    def _end_of(self, job_id: str) -> str | None:
-        """Why a job will give no more results; None if it may."""
+    def _states(self) -> Mapping[str, tuple[str, str]] | None:
+        """The state of each job, in Slurm's words, and why it waits; None: nobody answers."""
 
     @abstractmethod
     def _on_interrupt(self, runs: list[Run]) -> None: ...

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +26,9 @@ class LocalLauncher(Launcher):
 
     _EXECUTOR = "local"
     _CANCEL = "kill"
+    _ASK_EVERY_S = 1
+    _GONE = "its process has ended"
     _started = False
-    _asked = 0.0
-    _alive: set[str]
 
     def _check(self) -> None:
         super()._check()
@@ -70,8 +71,6 @@ class LocalLauncher(Launcher):
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
                 self._assign({str(process.pid): job}, False, ranks)
-        # Until it is asked; the last answer is about the batch before.
-        self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
@@ -82,10 +81,8 @@ class LocalLauncher(Launcher):
             )
         return set(local_jobs(self.folder))
 
-    def _end_of(self, job_id: str) -> str | None:
-        if time.monotonic() > self._asked + 1:
-            self._asked, self._alive = time.monotonic(), self._under_way()
-        return None if job_id in self._alive else "its process has ended"
+    def _states(self) -> Mapping[str, tuple[str, str]]:
+        return dict.fromkeys(self._under_way(), ("RUNNING", ""))
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         if not self._started:

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,6 @@ from .refusal import Refused
 
 if TYPE_CHECKING:
     from .job_script import SlurmExecutor
-    from .waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class SlurmLauncher(Launcher):
 
     _EXECUTOR = "slurm"
     _CANCEL = "scancel"
+    _ASK_EVERY_S = 30
+    _GONE = squeue.GONE
 
     def _check(self) -> None:
         super()._check()
@@ -233,14 +235,8 @@ class SlurmLauncher(Launcher):
             if squeue.is_of(job.script, self.folder)
         }  # fmt: skip
 
-    def _watch(self, runs: list[Run]) -> Watch:
-        from .waiting import Queue, Watch
-
-        self._queue = Queue({run.job_id for run in runs if run.job_id})
-        return Watch(runs, self.folder, self._queue)
-
-    def _end_of(self, job_id: str) -> str | None:
-        return self._queue.end_of(job_id)
+    def _states(self) -> Mapping[str, tuple[str, str]] | None:
+        return squeue.states_and_reasons()
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         print(self._how_to_go_on(runs), file=sys.stderr)
