@@ -21,19 +21,9 @@ from pathlib import Path
 PORTS = range(20000, 32768)
 VISIBLE_GPUS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
-#: Whether the task has asked which of the processes it is.
-asked = False
-
 
 def rank() -> int:
     """Number of this process among the job's task ranks: 0 for the one that writes, and outside of a job."""
-    global asked
-    asked = True
-    return global_rank()
-
-
-def global_rank() -> int:
-    """`rank`, for the library itself."""
     of_torchrun = ("RANK",) if by_torchrun() else ()
     for variable in (*of_torchrun, "SUBMITIT_LOCAL_GLOBALID", "SLURM_PROCID"):
         if variable in os.environ:
@@ -78,13 +68,6 @@ def this_process(output_dir: str | Path = "") -> Process:
     Raises:
         RuntimeError: the variables contradict each other, or the node of rank 0 has no address.
     """
-    global asked
-    asked = True
-    return place(output_dir)
-
-
-def place(output_dir: str | Path) -> Process:
-    """`this_process`, for the library itself."""
     of_step = 0  # GPUs, on this node
     if by_torchrun():  # the inmost one is first: a job may have started it
         local_rank, world_size = _number("LOCAL_RANK"), _number("WORLD_SIZE", 1)
@@ -100,7 +83,7 @@ def place(output_dir: str | Path) -> Process:
         on_nodes = [int(number) for number, times in groups for _ in range(int(times or 1))]
         here = dict(enumerate(on_nodes)).get(_number("SLURM_NODEID"), 0)
         of_step = _number("SLURM_GPUS_ON_NODE")
-    own = global_rank()
+    own = rank()
     if not (local_rank <= own < world_size and local_rank < here <= world_size):
         raise RuntimeError(
             f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_*, "

@@ -26,7 +26,6 @@ from omegaconf import DictConfig
 from submitit import JobEnvironment
 
 from .. import _attempt as attempt
-from .. import _ranks as ranks
 from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
@@ -40,7 +39,7 @@ from .._hydra import (
     share_parsed,
     value_of,
 )
-from .._ranks import VISIBLE_GPUS
+from .._ranks import VISIBLE_GPUS, this_process
 from .._recording import RecordCallback
 from .submission import Work, log_name, result_path, write_result
 
@@ -55,11 +54,6 @@ ALONE = {
         "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE",
     ),
 }  # fmt: skip
-
-ALIKE = (
-    "the task did not ask hpc_hydra.rank() or this_process(): if it does not know otherwise which rank it is, "
-    "%d processes have done the same, and one with cpus_per_task instead of ranks would do"
-)
 
 
 @dataclass
@@ -182,7 +176,7 @@ def load(work: Work, payload: bytes) -> Load:
     def do(todo: Todo) -> int:
         if work.ranks > 1 and work.use_srun and not work.shared:
             with suppress(RuntimeError):  # which a task that asks is told
-                ranks.place(todo.directory).export()
+                this_process(todo.directory).export()
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
@@ -196,8 +190,6 @@ def load(work: Work, payload: bytes) -> Load:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
                     todo.blame(error)
-                if work.ranks > 1 and not work.shared and not ranks.asked:
-                    say(f"run {todo.number}: {ALIKE % work.ranks}")
                 try:
                     write_result(todo.folder, todo.number, todo.rank, returned, error)
                 except OSError:

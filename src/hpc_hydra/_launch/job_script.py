@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,10 @@ class SlurmExecutor(submitit.SlurmExecutor):
         script.write_text(text)
         deadline = time.monotonic() + TRY_FOR_S
         while True:
-            done = _sbatch(script, environment(text))
+            done = subprocess.run(
+                ["sbatch", script], env=environment(text), capture_output=True, text=True,
+                errors="replace", start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
+            )  # fmt: skip
             # Whatever its exit code: a site's wrapper may have failed after Slurm had taken the job.
             if taken := TAKEN.findall(done.stdout) or PARSABLE.findall(done.stdout):
                 return str(taken[-1])
@@ -141,27 +144,6 @@ class SlurmExecutor(submitit.SlurmExecutor):
                 if time.monotonic() > deadline:
                     raise Refused(error)
                 answers += answered
-
-
-def _sbatch(script: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """sbatch itself tries for minutes where Slurm has no room for more jobs; that is said at once."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        ["sbatch", script], env=variables, stdout=pipe, stderr=pipe, text=True, errors="replace",
-        start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
-    ) as sbatch:  # fmt: skip
-        assert sbatch.stdout and sbatch.stderr
-        try:
-            said = ""
-            for line in sbatch.stderr:
-                said += line
-                if "retrying" in line:
-                    log.warning("%s (Ctrl-C twice: give up)", line.strip())
-            output = sbatch.stdout.read()
-        except BaseException:
-            sbatch.kill()
-            raise
-    return subprocess.CompletedProcess(sbatch.args, sbatch.returncode, output, said)
 
 
 def environment(script: str) -> dict[str, str]:

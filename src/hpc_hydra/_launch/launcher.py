@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BY_NUMBER = "${hydra.job.num}"  # Hydra's own hydra.sweep.subdir
+ALIKE = (
+    "each run has %d ranks: processes that are to work on it together. If the task does not ask which one it is, all do "
+    "the same: one with cpus_per_task would do"
+)
 LOCK_S = 30.0  # in which another command has submitted its runs
 
 
@@ -222,11 +226,13 @@ class Launcher(stock.BaseSubmititLauncher):
         return f"{python} -u -m {module} {shlex.quote(str(submission))} {first_job}"
 
     def _prepare(
-        self, jobs: list[list[Run]], runs: list[Run], shared: bool, **parameters: Any
+        self, jobs: list[list[Run]], runs: list[Run], shared: bool, ranks: int, **parameters: Any
     ) -> Path:
         """Write what ``jobs`` have to do and what they need for it; return that file."""
         import cloudpickle
 
+        if ranks > 1 and not shared:
+            log.info(ALIKE, ranks)
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         submission = {
@@ -267,6 +273,7 @@ class Launcher(stock.BaseSubmititLauncher):
         work = Work(
             sweep_dir=str(self.directory),
             shared=shared,
+            ranks=ranks,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
             source=copied,

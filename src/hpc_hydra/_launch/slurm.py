@@ -159,8 +159,6 @@ class SlurmLauncher(Launcher):
         if delay_s != self.params["signal_delay_s"]:
             log.info("runs are warned %d s before their short time limit", delay_s)
         ranks = self._make_executor()._num_tasks()
-        if ranks > 1 and not shared:
-            log.info("each run has %d ranks: processes that are to work on it together", ranks)
         submission = self._prepare(
             jobs, runs, shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
         )
