@@ -139,23 +139,19 @@ class Launcher(stock.BaseSubmititLauncher):
             another one's number, or what the sweep itself has.
         """
         composer = Composer(self.hydra_context.config_loader, self.config)
-        known: dict[str, int] = {}
-        above: dict[str, int] = {}  # the folders of these
-        for run in runs:
-            place = subdir_of(composer.compose(run.overrides), run.number)
+        places = [subdir_of(composer.compose(run.overrides), run.number) for run in runs]
+        owners = {place: run.number for run, place in zip(runs, places, strict=True)}
+        for run, place in zip(runs, places, strict=True):
             first = place.partition("/")[0]
-            folders = [str(each) for each in Path(place).parents]
-            around = [known[each] for each in folders if each in known]
-            around += [above[place]] if place in above else []
-            above.update(dict.fromkeys(folders, run.number))
-            if known.setdefault(place, run.number) != run.number:
-                why = f"of runs {known[place]} and {run.number}: each needs one of its own"
+            around = [owners[each] for each in map(str, Path(place).parents) if each in owners]
+            if owners[place] != run.number:
+                why = f"of runs {run.number} and {owners[place]}: each needs one of its own"
             elif first in ("jobs", "earlier", "rerun") or records.SOURCE.fullmatch(first):
                 why = f"of run {run.number}, but {first} is the sweep's own"
-            elif first in ("", ".."):
+            elif first in ("", ".", ".."):
                 why = f"of run {run.number}, but has to lie below hydra.sweep.dir"
             elif around:
-                why = f"of run {run.number}, and of run {around[0]} one inside of the other"
+                why = f"of run {run.number}, inside of that of run {around[0]}"
             elif first.isdecimal() and place != str(run.number):
                 why = f"of run {run.number}, though numbers are for the runs of these numbers: put a word before it"
             else:
@@ -181,7 +177,7 @@ class Launcher(stock.BaseSubmititLauncher):
                 if left := self._take_over(runs):
                     self._submit(left, runs)
                 if (self.directory / records.SUBMITTED).exists():
-                    self._record(runs)
+                    self._earlier.record(runs)
                 return left
         except BlockingIOError as error:
             raise LauncherError(
@@ -190,13 +186,9 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _take_over(self, runs: list[Run]) -> list[Run]:
         """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
+        overrides = typed_overrides(self.config)
         self._earlier = Earlier(
-            self.directory,
-            self.folder,
-            typed_overrides(self.config),
-            runs,
-            self.params,
-            by_number=self._subdir() == BY_NUMBER,
+            self.directory, self.folder, overrides, runs, self.params, self._EXECUTOR
         )
         self._adopt(runs)
         ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
@@ -215,9 +207,6 @@ class Launcher(stock.BaseSubmititLauncher):
     @abstractmethod
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         """Submit jobs for the runs that are ``left`` of ``runs``, and assign these to them."""
-
-    def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
-        self._earlier.record(self._EXECUTOR, runs, submission)
 
     @staticmethod
     def _command(python: str, submission: Path, first_job: int) -> str:
@@ -268,7 +257,7 @@ class Launcher(stock.BaseSubmititLauncher):
         for job in jobs:
             for run in job:
                 run.submission = number
-        self._record(runs, submission)
+        self._earlier.record(runs, submission)
         of_runs = ("submission", "source", "git_commit", "git_diff")
         work = Work(
             sweep_dir=str(self.directory),
