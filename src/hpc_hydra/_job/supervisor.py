@@ -76,10 +76,10 @@ class Supervisor:
         self.share = self.todo_of_job
         if self.work.shared:
             self.share = self.todo_of_job[self.rank :: self.ranks]
-        dealt = self.work.shared and self.work.process_per_run
-        # Of runs that are dealt the ranks take one after another; otherwise each has its share.
-        self.todo = [] if dealt else [*self.share]
-        self.deck = iter(self.todo_of_job if dealt else [])
+        # Runs that share a job are dealt: ranks take one after another. Otherwise each has its share.
+        self.dealt = self.work.shared and self.work.process_per_run
+        self.todo = [] if self.dealt else [*self.share]
+        self.deck = iter(self.todo_of_job if self.dealt else self.share)
         # A process that is forked cannot use a GPU that has been used before, be it to see what is there.
         self._ahead = self.work.process_per_run and len(runs) > 1
         self._loaded: Load | None = None
@@ -129,23 +129,26 @@ class Supervisor:
 
     def _next(self) -> list[Todo]:
         """What to do now."""
-        for todo in self.deck:
-            if not todo.is_over() and self._take(todo):
-                self.todo.append(todo)
-                if not self._end_cancelled(todo):
-                    return [todo]
         if not self.work.process_per_run:
             return self._left()
-        return next(([todo] for todo in self._left() if not self._end_cancelled(todo)), [])
+        for todo in self.deck:
+            if todo.is_over() or (self.dealt and not self._take(todo)):
+                continue
+            if not self._end_cancelled(todo):
+                return [todo]
+        return []
 
     def _take(self, todo: Todo) -> bool:
-        """Whether no other rank has taken this run since the job script began, which removes these files."""
+        """Whether no other rank has taken this run since the job script began, which removes these files; then it is
+        this one's."""
         try:
             self._word(f"run_{todo.number}_taken").open("x").close()
         except FileExistsError:
             return False
         except OSError:  # no room for that
-            return todo in self.share
+            if todo not in self.share:
+                return False
+        self.todo.append(todo)
         return True
 
     def _work_off(self) -> int:

@@ -159,7 +159,6 @@ def load(work: Work, payload: bytes) -> Load:
             if os.getpid() != process:  # a child that the task has forked would go on as the run
                 flush()
                 os._exit(int(sys.exc_info()[0] is not None))
-            _reopen_streams()
 
     begun: dict[int, tuple[DictConfig, JobReturn | None]] = {}
 
@@ -281,15 +280,6 @@ def share_of(things: list[Any], place: int, places: int) -> list[Any]:
     """Those of ``things`` that belong to ``place``: one at least."""
     first = place * len(things) // places
     return things[first : max((place + 1) * len(things) // places, first + 1)]
-
-
-def _reopen_streams() -> None:
-    """A task may close what others still print to; Python leaves the descriptors open."""
-    for descriptor, name in enumerate(("stdout", "stderr"), 1):
-        stream = getattr(sys, name)
-        with suppress(OSError):  # not so the task
-            if stream is None or stream.closed:
-                setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
 
 
 def flush() -> None:

@@ -215,13 +215,11 @@ class Launcher(stock.BaseSubmititLauncher):
         return f"{python} -u -m {module} {shlex.quote(str(submission))} {first_job}"
 
     def _prepare(
-        self, jobs: list[list[Run]], runs: list[Run], shared: bool, ranks: int, **parameters: Any
-    ) -> Path:
-        """Write what ``jobs`` have to do and what they need for it; return that file."""
+        self, jobs: list[list[Run]], runs: list[Run], **parameters: Any
+    ) -> tuple[Path, Work]:
+        """Write what ``jobs`` have to do and what they need for it; return that file, and what is in it."""
         import cloudpickle
 
-        if ranks > 1 and not shared:
-            log.info(ALIKE, ranks)
         number = len(list(self.folder.glob("submission_*.pkl")))
         path = self.folder / f"submission_{number}.pkl"
         submission = {
@@ -261,8 +259,6 @@ class Launcher(stock.BaseSubmititLauncher):
         of_runs = ("submission", "source", "git_commit", "git_diff")
         work = Work(
             sweep_dir=str(self.directory),
-            shared=shared,
-            ranks=ranks,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
             source=copied,
@@ -273,19 +269,21 @@ class Launcher(stock.BaseSubmititLauncher):
         common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())
         todo = ([(run.number, run.overrides) for run in job] for job in jobs)
         work.write(path, cloudpickle.dumps(common), todo)
-        return path
+        if work.ranks > 1 and not work.shared:
+            log.info(ALIKE, work.ranks)
+        return path, work
 
     def _python_path(self) -> str:
         before = os.environ.get("PYTHONPATH")
         return os.pathsep.join(path for path in (*self._roots, before) if path)
 
-    def _assign(self, jobs: Mapping[str, list[Run]], shared: bool, ranks: int) -> None:
+    def _assign(self, jobs: Mapping[str, list[Run]], work: Work) -> None:
         """Note which runs the ``jobs``, by id, are to do."""
         folder = os.path.relpath(self.folder, self.directory)
         for job_id, job in jobs.items():
-            alone = len(job) == 1 and not shared
+            alone = len(job) == 1 and not work.shared
             for run in job:
-                run.job_id, run.ranks = job_id, 1 if shared else ranks
+                run.job_id, run.ranks = job_id, 1 if work.shared else work.ranks
                 run.log = f"{folder}/{log_name(job_id, run.number, 0, alone)}"
         records.note_jobs(self.directory, (vars(run) for job in jobs.values() for run in job))
 

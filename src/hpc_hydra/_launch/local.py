@@ -51,7 +51,9 @@ class LocalLauncher(Launcher):
                 file=sys.stderr,
             )
         jobs = [left[place::places] for place in range(min(places, len(left)))]
-        submission = self._prepare(jobs, runs, False, use_srun=True, ranks=ranks, signal_delay_s=30)
+        submission, work = self._prepare(
+            jobs, runs, shared=False, use_srun=True, ranks=ranks, signal_delay_s=30
+        )
         # Numerical libraries start a thread for each core of the machine unless told otherwise.
         threads = os.environ.get("OMP_NUM_THREADS", cpus)
         variables = [f"PYTHONPATH={self._python_path()}", f"OMP_NUM_THREADS={threads}"]
@@ -70,7 +72,7 @@ class LocalLauncher(Launcher):
                         timeout_min=self.params["timeout_min"],
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
-                self._assign({str(process.pid): job}, False, ranks)
+                self._assign({str(process.pid): job}, work)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())

@@ -159,8 +159,8 @@ class SlurmLauncher(Launcher):
         if delay_s != self.params["signal_delay_s"]:
             log.info("runs are warned %d s before their short time limit", delay_s)
         ranks = self._make_executor()._num_tasks()
-        submission = self._prepare(
-            jobs, runs, shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
+        submission, work = self._prepare(
+            jobs, runs, shared=shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
         )
         executor = self._make_executor()  # now with the copy of the source on its path
         arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
@@ -175,16 +175,19 @@ class SlurmLauncher(Launcher):
                 refused = [run for run in left if run.job_id is None]
                 if not script.exists():  # else it is not known whether Slurm has taken the job
                     self._earlier.take_back(refused, left, runs)
-                self._on_refusal(refusal, len(left) - len(refused), len(left))
+                reason = refusal.explained(len(left), self.params["qos"])
+                if refused == left:
+                    raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
+                log.error(
+                    "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
+                    "%s", len(left) - len(refused), len(left), reason, self._sweep_dir(),
+                )  # fmt: skip
                 return
-            self._note(jobs[first:end], job_id, shared, ranks, script)
+            self._note(jobs[first:end], job_id, work, script)
 
-    def _note(
-        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, script: Path
-    ) -> None:
+    def _note(self, jobs: list[list[Run]], job_id: str, work: Work, script: Path) -> None:
         """Record that ``jobs`` are the elements of array ``job_id``."""
-        numbered = {f"{job_id}_{element}": job for element, job in enumerate(jobs)}
-        self._assign(numbered, shared, ranks)
+        self._assign({f"{job_id}_{element}": job for element, job in enumerate(jobs)}, work)
         script.rename(self.folder / f"{job_id}_submission.sh")
         log.info("submitted as Slurm job %s", job_id)
 
@@ -206,16 +209,7 @@ class SlurmLauncher(Launcher):
             if any(number not in numbered for job in todos for number, _ in job):
                 continue  # of another batch of the sweeper
             jobs = [[numbered[number] for number, _ in job] for job in todos]
-            self._note(jobs, job_id, work.shared, work.ranks, script)
-
-    def _on_refusal(self, refusal: Refused, taken: int, runs: int) -> None:
-        reason = refusal.explained(runs, self.params["qos"])
-        if not taken:
-            raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
-        log.error(
-            "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
-            "%s", taken, runs, reason, self._sweep_dir(),
-        )  # fmt: skip
+            self._note(jobs, job_id, work, script)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
         if squeue.is_elsewhere(name := self._earlier.sweep.get("slurm_cluster")):

@@ -226,11 +226,11 @@ def wait(watch: Watch, view: View, give_up: Callable[[Run, str], None]) -> None:
         ends = {number: watch.queue.end_of(str(run.job_id)) for number, run in watch.open.items()}
         watch.look()
         for number, run in list(watch.open.items()):
-            reason, end = watch.ended.get(number), ends[number]
-            if reason or end:
-                watch.given_up[number] = reason or watch.explained(run, str(end))
-                give_up(run, watch.given_up[number])
-                watch.close(run, watch.given_up[number])
+            end = ends[number]
+            if reason := watch.ended.get(number) or (end and watch.explained(run, end)):
+                watch.given_up[number] = reason
+                give_up(run, reason)
+                watch.close(run, reason)
         view.show(watch)
         if not watch.open:
             return
