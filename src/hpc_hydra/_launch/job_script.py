@@ -191,8 +191,3 @@ def job_of(script: Path) -> tuple[bool, str | None]:
     pairs = (line.partition(" ") for line in (queue or "").splitlines())
     jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
     return queue is not None, jobs[0] if jobs else None
-
-
-def max_jobs_per_array() -> int:
-    """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
-    return max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)

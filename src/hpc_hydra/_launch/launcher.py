@@ -88,8 +88,7 @@ class Launcher(stock.BaseSubmititLauncher):
         self._check()
         runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
         pin_sweep(self.config, self.directory)
-        if self._subdir() != BY_NUMBER:
-            self._refuse_shared_directories(runs)
+        self._refuse_shared_directories(runs)
         if self.params["test_only"]:
             self._test()
             sys.exit()
@@ -129,15 +128,14 @@ class Launcher(stock.BaseSubmititLauncher):
         """
         print("runs on this machine")
 
-    def _subdir(self) -> str:
-        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
-        return str(sweep["subdir"])
-
     def _refuse_shared_directories(self, runs: list[Run]) -> None:
         """Raises:
         LauncherError: by a `hydra.sweep.subdir` two runs have one directory, or one inside of the other; or one has
             another one's number, or what the sweep itself has.
         """
+        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        if sweep["subdir"] == BY_NUMBER:
+            return
         composer = Composer(self.hydra_context.config_loader, self.config)
         places = [subdir_of(composer.compose(run.overrides), run.number) for run in runs]
         owners = {place: run.number for run, place in zip(runs, places, strict=True)}
@@ -157,7 +155,7 @@ class Launcher(stock.BaseSubmititLauncher):
             else:
                 continue
             raise LauncherError(
-                f"hydra.sweep.subdir={self._subdir()}: {place} would be the directory {why}"
+                f"hydra.sweep.subdir={sweep['subdir']}: {place} would be the directory {why}"
             )
 
     def _warn_of_others(self) -> None:
@@ -170,11 +168,20 @@ class Launcher(stock.BaseSubmititLauncher):
     # --- submission ------------------------------------------------------------------------------
 
     def _submit_what_is_left(self, runs: list[Run]) -> list[Run]:
-        """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
-        have ended without completing; return them. Slurm may have refused some."""
+        """Give ``runs`` the jobs that they have by the records. Submit those that an earlier call in this directory has
+        not submitted, or that have ended without completing; return them. Slurm may have refused some."""
+        overrides = typed_overrides(self.config)
         try:
             with locked(self.folder / "lock", LOCK_S):
-                if left := self._take_over(runs):
+                self._earlier = Earlier(
+                    self.directory, self.folder, overrides, runs, self.params, self._EXECUTOR
+                )
+                self._adopt(runs)
+                ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
+                left = self._earlier.make_way(runs, self._under_way if ours else None)
+                if len(left) < len(runs):
+                    log.info("%d to submit, the others are complete or under way", len(left))
+                if left:
                     self._submit(left, runs)
                 if (self.directory / records.SUBMITTED).exists():
                     self._earlier.record(runs)
@@ -183,19 +190,6 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError(
                 f"another command is submitting the runs of {self.directory}: repeat this in a moment"
             ) from error
-
-    def _take_over(self, runs: list[Run]) -> list[Run]:
-        """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
-        overrides = typed_overrides(self.config)
-        self._earlier = Earlier(
-            self.directory, self.folder, overrides, runs, self.params, self._EXECUTOR
-        )
-        self._adopt(runs)
-        ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
-        left = self._earlier.make_way(runs, self._under_way if ours else None)
-        if len(left) < len(runs):
-            log.info("%d to submit, the others are complete or under way", len(left))
-        return left
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""

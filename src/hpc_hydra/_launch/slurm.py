@@ -151,8 +151,6 @@ class SlurmLauncher(Launcher):
         return executor._make_submission_file_text(command, "")
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
-        from .job_script import max_jobs_per_array
-
         per_job, delay_s = self.params["runs_per_job"], self._signal_delay_s()
         shared, use_srun = per_job > 1, self.params["use_srun"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
@@ -163,7 +161,9 @@ class SlurmLauncher(Launcher):
             jobs, runs, shared=shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
         )
         executor = self._make_executor()  # now with the copy of the source on its path
-        arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
+        # What the cluster allows is one less than its MaxArraySize; Slurm's default where it does not say.
+        at_most = max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)
+        arrays = -(-len(jobs) // at_most)
         for array in range(arrays):
             first, end = (len(jobs) * number // arrays for number in (array, array + 1))
             command = self._command(executor.python, submission, first)
