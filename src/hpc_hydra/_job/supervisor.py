@@ -36,7 +36,6 @@ from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
-from .._commands import children
 from .._signals import STOPPED, WARNING
 from .submission import Work, log_name
 from .watch import Watch
@@ -44,8 +43,7 @@ from .worker import Load, Todo, fail, flush, forget_chance, load, say, take_plac
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
-LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 LEFT_BEHIND_S = 2  # in which what a run has left behind may end
 
 
@@ -88,9 +86,6 @@ class Supervisor:
         self.child = 0
         self.doing: list[Todo] = []  # by the child
         self._learned = False
-        self._own: set[int] | None = (
-            None  # processes that were there before a run that was killed or handed over
-        )
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
@@ -98,19 +93,13 @@ class Supervisor:
             _end_with_parent()
             if os.getppid() != int(self.job.job_id):
                 return 1
-        with suppress(AttributeError):  # Linux only
-            # What a run leaves behind becomes a child of this process.
-            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
         self._word("starting").unlink(missing_ok=True)
         self._forget_results()
         code = self._work_off()
         # Of a task's own code: the job script takes 143 for a TERM that ended this process.
-        code = self._stop() if code == STOPPED else int(code != 0)
-        if self.job.cluster == "local":  # Slurm ends what is left of a job
-            self._end_left_behind()
-        return code
+        return self._stop() if code == STOPPED else int(code != 0)
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
@@ -170,10 +159,7 @@ class Supervisor:
             if self._loaded:
                 begin, _ = self._loaded
                 begin(todos[0])
-            self._end_left_behind()
-            before = {*children()}
             code, usage = self._run(todos)
-            self._own = before if code < 0 or code == STOPPED else None
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
@@ -225,6 +211,11 @@ class Supervisor:
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
+            code = os.waitstatus_to_exitcode(status)
+            # Slurm ends what is left of a job that stops.
+            goes_on = self.job.cluster == "local" or not signals.unheard
+            if goes_on and (code < 0 or code == STOPPED):
+                _end_left_behind(child)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
             attempt.hold()
@@ -232,10 +223,11 @@ class Supervisor:
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
             watch.record(todos[0].directory, todos[0].job_id)
-        return os.waitstatus_to_exitcode(status), usage
+        return code, usage
 
     def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
+        os.setpgid(0, 0)  # by which what it starts is known
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
@@ -349,29 +341,22 @@ class Supervisor:
                 print(error, file=log)
         todo.end(error, used=used)
 
-    def _end_left_behind(self) -> None:
-        """End what a killed run has started, such as a pool's processes: the cores are others' now."""
-        if self._own is None:
-            return
+
+def _end_left_behind(group: int) -> None:
+    """End what a killed run has started, such as a pool's processes: the cores are others' now."""
+    with suppress(ProcessLookupError, PermissionError):  # none of it is left
         for number in (0, signal.SIGTERM, signal.SIGKILL):  # W&B's service ends by itself, after 0
-            told, deadline = self._own, time.monotonic() + LEFT_BEHIND_S
-            while left := {*children()} - self._own:  # of one that has ended the children come next
-                for process in left:
-                    with suppress(ProcessLookupError, ChildProcessError):
-                        if process not in told:
-                            os.kill(process, number)
-                        os.waitpid(process, os.WNOHANG)
-                told = told | left
-                if time.monotonic() > deadline:
-                    break
+            os.killpg(group, number)
+            deadline = time.monotonic() + LEFT_BEHIND_S
+            while time.monotonic() < deadline:
+                os.killpg(group, 0)
                 time.sleep(0.02)
-        self._own = None
 
 
 def _end_with_parent() -> None:
     """Nobody would know of a process that outlives the one which has started it."""
     with suppress(AttributeError):  # Linux only
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
