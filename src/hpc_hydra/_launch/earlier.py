@@ -89,8 +89,8 @@ class Earlier:
         for run in runs:
             if only is not None and run.number not in only:
                 continue
-            again = redo or run.number in self._changed or str(run.number) not in kept
-            if again or run.number not in self._rows or not self._is_complete(run, there):
+            again = redo or run.number not in self._rows or run.number in self._changed
+            if again or str(run.number) not in kept or not self._is_complete(run, there):
                 left.append(run)
         return left
 
