@@ -9,7 +9,7 @@ JOBS = [[(0, ["lr=1"]), (1, ["lr=2"])], [(4, ["lr='a\nb'"])]]
 
 def work() -> Work:
     return Work(
-        sweep_dir="/sweep", shared=True, use_srun=True, ranks=2, timeout_min=60,
+        sweep_dir="/sweep", shared=True, ranks=2, timeout_min=60,
         signal_delay_s=120, origin={"submission": 0}, source=None,
     )  # fmt: skip
 

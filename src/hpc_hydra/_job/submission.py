@@ -39,7 +39,6 @@ class Work:
 
     sweep_dir: str
     shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
-    use_srun: bool
     ranks: int  # of a job
     timeout_min: int
     signal_delay_s: int

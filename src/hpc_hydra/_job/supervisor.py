@@ -27,15 +27,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-import submitit
-from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
-
 from .. import _attempt as attempt
 from .. import _metrics as metrics
 from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
+from .._ranks import LOCAL, place
 from .._signals import STOPPED, WARNING
 from .submission import Work, log_name
 from .watch import Watch
@@ -53,21 +51,22 @@ class Supervisor:
     def __init__(self, submission: Path, first_job: int) -> None:
         """``first_job`` is the place in the submission of the first job of this job's array."""
         self.folder = submission.parent
-        os.environ["SUBMITIT_FOLDER"] = str(self.folder)
+        os.environ["SUBMITIT_FOLDER"] = str(self.folder)  # for a task that asks submitit
         os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")
-        self.job = submitit.JobEnvironment()
-        job = first_job + int(self.job.array_task_id or 0)
+        self.local = LOCAL in os.environ
+        element = 0 if self.local else int(os.environ["SLURM_ARRAY_TASK_ID"])
+        of_array = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{element}"
+        self.job_id = os.environ["SUBMITIT_LOCAL_JOB_ID"] if self.local else of_array
+        job = first_job + element
         self.work, self.payload, (runs,) = Work.read(submission, job, job + 1)
         attempt.file = self._word("attempt")
-        self.rank = self.job.global_rank
-        self.ranks = self.job.num_tasks if self.work.use_srun else 1
+        self.rank, self.ranks, *self.on_node = place()
         alone = len(runs) == 1 and not self.work.shared
         rank = 0 if self.work.shared else self.rank
-        job_id = self.job.job_id
         self.todo_of_job = [
             Todo(
-                self.folder, Path(self.work.sweep_dir, str(number)), number, rank, overrides, job_id,
-                None if alone else self.folder / log_name(job_id, number, rank, alone=False),
+                self.folder, Path(self.work.sweep_dir, str(number)), number, rank, overrides, self.job_id,
+                None if alone else self.folder / log_name(self.job_id, number, rank, alone=False),
             )
             for number, overrides in runs
         ]  # fmt: skip
@@ -89,9 +88,9 @@ class Supervisor:
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
-        if self.job.cluster == "local":  # whoever waits knows of submitit's process alone
+        if self.local:  # whoever waits knows of submitit's process alone
             _end_with_parent()
-            if os.getppid() != int(self.job.job_id):
+            if os.getppid() != int(self.job_id):
                 return 1
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
@@ -144,7 +143,7 @@ class Supervisor:
         exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo_of_job))
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
-        take_place(self.work, self.job)
+        take_place(self.work, *self.on_node)
         if self._ahead:
             # PyTorch's question whether there is a GPU, which many ask at import, then uses none.
             os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -213,7 +212,7 @@ class Supervisor:
             self.child, self.doing = 0, []
             code = os.waitstatus_to_exitcode(status)
             # Slurm ends what is left of a job that stops.
-            goes_on = self.job.cluster == "local" or not signals.unheard
+            goes_on = self.local or not signals.unheard
             if goes_on and (code < 0 or code == STOPPED):
                 _end_left_behind(child)
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -298,7 +297,7 @@ class Supervisor:
 
     def _word(self, what: str) -> Path:
         """A file between the job script and its ranks."""
-        return self.folder / f"{self.job.job_id}_{what}"
+        return self.folder / f"{self.job_id}_{what}"
 
     def _stop(self) -> int:
         """Leave word that the runs are to go on; return the exit code, which ends no other rank."""
@@ -309,7 +308,9 @@ class Supervisor:
                 continue
             todo.end(signal.Signals(number).name, "STOPPED")
             say(f"hpc-hydra: run {todo.number} stopped")
-        if self.job.cluster != "slurm":
+        if self.local:
+            from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE  # slow
+
             return LOCAL_REQUEUE_RETURN_CODE if warned else 128 + number
         # A warning counts as a time-out near the limit only, since Slurm sends it early to short jobs.
         limit_s = self.work.timeout_min * 60 - self.work.signal_delay_s - EARLY_S

@@ -23,7 +23,6 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig
-from submitit import JobEnvironment
 
 from .. import _attempt as attempt
 from .. import _records as records
@@ -108,14 +107,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def take_place(work: Work, job: JobEnvironment) -> None:
-    """Let this process, and those that it forks, have what is their rank's."""
+def take_place(work: Work, local_rank: int, here: int) -> None:
+    """Let this process, and those that it forks, have what is their rank's, of those ``here`` on its node."""
     signals.supervised = True
     signals.warning_s = work.signal_delay_s
-    # Without srun there is one rank, whatever the job asked for.
-    here = -(-job.num_tasks // job.num_nodes) if work.use_srun else 1
     if work.shared:
-        _take_share(job.local_rank % here, here)
+        _take_share(local_rank, here)
     else:
         _use_cpus_of(here)
     records.origin = work.origin
@@ -173,7 +170,7 @@ def load(work: Work, payload: bytes) -> Load:
             begun.clear()
 
     def do(todo: Todo) -> int:
-        if work.ranks > 1 and work.use_srun and not work.shared:
+        if work.ranks > 1 and not work.shared:
             with suppress(RuntimeError):  # which a task that asks is told
                 this_process(todo.directory).export()
         with printing_to(todo.log) if todo.log else nullcontext():

@@ -51,9 +51,7 @@ class LocalLauncher(Launcher):
                 file=sys.stderr,
             )
         jobs = [left[place::places] for place in range(min(places, len(left)))]
-        submission, work = self._prepare(
-            jobs, runs, shared=False, use_srun=True, ranks=ranks, signal_delay_s=30
-        )
+        submission, work = self._prepare(jobs, runs, shared=False, ranks=ranks, signal_delay_s=30)
         # Numerical libraries start a thread for each core of the machine unless told otherwise.
         threads = os.environ.get("OMP_NUM_THREADS", cpus)
         variables = [f"PYTHONPATH={self._python_path()}", f"OMP_NUM_THREADS={threads}"]

@@ -152,13 +152,12 @@ class SlurmLauncher(Launcher):
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         per_job, delay_s = self.params["runs_per_job"], self._signal_delay_s()
-        shared, use_srun = per_job > 1, self.params["use_srun"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
         if delay_s != self.params["signal_delay_s"]:
             log.info("runs are warned %d s before their short time limit", delay_s)
         ranks = self._make_executor()._num_tasks()
         submission, work = self._prepare(
-            jobs, runs, shared=shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
+            jobs, runs, shared=per_job > 1, ranks=ranks, signal_delay_s=delay_s
         )
         executor = self._make_executor()  # now with the copy of the source on its path
         # What the cluster allows is one less than its MaxArraySize; Slurm's default where it does not say.
