@@ -99,11 +99,15 @@ def write_result(
         light |= {name: getattr(returned, name) for name in ("working_dir", "task_name")}
         if not error:
             light["_return_value"] = value_of(returned)
-    parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
+    try:
+        first = _pickled(light)
+    except Exception:  # a generator, say: the record has its text, too
+        first = _pickled({**light, "_return_value": str(light["_return_value"])})
+    configs = (_pickled(getattr(returned, name, None)) for name in CONFIGS)
     path = result_path(folder, number, rank, completed=not error)
     attempt.hold()
     # The record of the run, which comes before, is durable and has the same.
-    write_atomically(path, b"".join(map(_pickled, parts)), durable=False)
+    write_atomically(path, b"".join([first, *configs]), durable=False)
     result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
 
 

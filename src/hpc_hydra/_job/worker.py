@@ -186,24 +186,12 @@ def load(work: Work, payload: bytes) -> Load:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
                     todo.blame(error)
-                try:
-                    write_result(todo.folder, todo.number, todo.rank, returned, error)
-                except OSError:
+                write_result(todo.folder, todo.number, todo.rank, returned, error)
+            except BaseException as end:
+                # Of Hydra or a callback; a CancelledError, which Hydra lets pass; or an exit that says why.
+                why = end.code if isinstance(end, SystemExit) else ""
+                if isinstance(end, KeyboardInterrupt) or not isinstance(why, str):
                     raise
-                except Exception as unfit:
-                    # A generator, say: the record has its text.
-                    say(f"run {todo.number}: its result is kept as text: {unfit}")
-                    returned.return_value = str(value_of(returned))
-                    write_result(todo.folder, todo.number, todo.rank, returned, error)
-            except SystemExit as end:
-                if not isinstance(end.code, str):
-                    raise
-                fail(todo)  # it says why
-                return 1
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                # Of Hydra or a callback; or a CancelledError, which Hydra lets pass.
                 fail(todo)
                 return 1
         return int(bool(error))
