@@ -77,14 +77,14 @@ class Supervisor:
         self.dealt = self.work.shared and self.work.process_per_run
         self.todo = [] if self.dealt else [*self.share]
         self.deck = iter(self.todo_of_job if self.dealt else self.share)
-        # A process that is forked cannot use a GPU that has been used before, be it to see what is there.
-        self._ahead = self.work.process_per_run and len(runs) > 1
+        # What several runs need is loaded ahead, and learned from the first one. A process that is forked cannot use a
+        # GPU that has been used before, be it to see what is there.
+        self._learning = self.work.process_per_run and len(runs) > 1
         self._loaded: Load | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self.began = time.monotonic()
         self.child = 0
         self.doing: list[Todo] = []  # by the child
-        self._learned = False
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
@@ -144,7 +144,7 @@ class Supervisor:
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
         take_place(self.work, *self.on_node)
-        if self._ahead:
+        if self._learning:
             # PyTorch's question whether there is a GPU, which many ask at import, then uses none.
             os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
             self._loaded = self._load()
@@ -231,7 +231,7 @@ class Supervisor:
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
         # Once it is learned, this would only copy the memory of what stands there.
-        known = set(sys.modules) if self._ahead and not self._learned else set()
+        known = set(sys.modules) if self._learning else set()
         try:
             code = self._do(todos)
         except SystemExit as end:
@@ -262,12 +262,12 @@ class Supervisor:
 
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
-        if self._ahead and not self._learned:
+        if self._learning:
             for name in modules:
                 with suppress(Exception):
                     import_module(name)
             gc.freeze()
-        self._learned = True
+        self._learning = False
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Also in the process of the runs, as long as these have no handlers of their own."""

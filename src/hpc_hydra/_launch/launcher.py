@@ -339,8 +339,8 @@ class Launcher(stock.BaseSubmititLauncher):
     def _states(self) -> Mapping[str, tuple[str, str]] | None:
         """The state of each job, in Slurm's words, and why it waits; None: nobody answers."""
 
-    @abstractmethod
-    def _on_interrupt(self, runs: list[Run]) -> None: ...
+    def _on_interrupt(self, runs: list[Run]) -> None:
+        print(self._how_to_go_on(runs), file=sys.stderr)
 
     def _how_to_go_on(self, runs: list[Run]) -> str:
         name = shlex.quote(str(self.directory))

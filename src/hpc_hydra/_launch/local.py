@@ -86,7 +86,7 @@ class LocalLauncher(Launcher):
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         if not self._started:
-            print(self._how_to_go_on(runs), file=sys.stderr)
+            super()._on_interrupt(runs)
             return
         processes = self._under_way()
         print("\nStopping the runs; they save what they can.", file=sys.stderr)

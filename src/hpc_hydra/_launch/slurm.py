@@ -229,9 +229,6 @@ class SlurmLauncher(Launcher):
     def _states(self) -> Mapping[str, tuple[str, str]] | None:
         return squeue.states_and_reasons()
 
-    def _on_interrupt(self, runs: list[Run]) -> None:
-        print(self._how_to_go_on(runs), file=sys.stderr)
-
 
 def job_script(config: DictConfig) -> str:
     """The job script of a sweep of one run.
