@@ -90,9 +90,7 @@ class SlurmExecutor(submitit.SlurmExecutor):
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
         lines = super()._make_submission_file_text(command, uid).split("\n")
-        for name, value in self.parameters["additional_parameters"].items():
-            if value is None:
-                lines.remove(f"#SBATCH --{name.replace('_', '-')}=None")
+        lines = [line for line in lines if not re.fullmatch("#SBATCH --[^=]+=None", line)]
         # Two underscores stand for one of sbatch's own, as in --gpu_cmode.
         names = re.compile("(?<=^#SBATCH --)[^=]+")
         lines = [names.sub(lambda name: name[0].replace("--", "_"), line) for line in lines]
