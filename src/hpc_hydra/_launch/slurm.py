@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -21,14 +21,13 @@ from .. import _squeue as squeue
 from .._job.submission import Run, Work
 from .._overrides import typed_overrides
 from .._recording import LauncherError
+from .._signals import WARNING
 from .._source import Source
 from .config import CommonConf
 from .gpus import GPUS
+from .job_script import environment, guarded, job_of, submit, text_of
 from .launcher import Launcher
 from .refusal import Refused
-
-if TYPE_CHECKING:
-    from .job_script import SlurmExecutor
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +35,17 @@ SILENT = (
     "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
 )
 SHORTEST_DELAY_S = 20
-# Not of the job script.
-OWN = {"runs_per_job", "gpus", "gpus_of_node", *vars(CommonConf())} - {"stderr_to_stdout"}
+# Fields that sbatch knows by another name, and those that are no options of it.
+NAMES = {
+    "name": "job_name",
+    "timeout_min": "time",
+    "mem_gb": "mem",
+    "tasks_per_node": "ntasks_per_node",
+}
+OWN = {
+    "additional_parameters", "array_parallelism", "gpus", "gpus_of_node", "max_num_timeout", "python",
+    "runs_per_job", "setup", "signal_delay_s", "srun_args", "use_srun", *vars(CommonConf()),
+}  # fmt: skip
 
 
 class SlurmLauncher(Launcher):
@@ -57,7 +65,7 @@ class SlurmLauncher(Launcher):
                 "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
                 "choose +setup=local"
             )
-        self._make_executor()
+        self._script(Path("SUBMISSION"))
         if command := self.params["python"]:
             try:
                 python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(command)[0]))
@@ -75,9 +83,20 @@ class SlurmLauncher(Launcher):
             if python.is_absolute() and python.parent.resolve() != here.resolve():
                 log.warning("jobs run with %s, this command with %s", python, sys.executable)
 
-    def _make_executor(self) -> SlurmExecutor:
-        from .job_script import SlurmExecutor, guarded
+    def _ranks(self) -> int:
+        """Of a job: what srun is told, then what the job asks for."""
+        if not self.params["use_srun"]:
+            return 1
+        for argument in self.params["srun_args"] or []:
+            if argument.startswith("--ntasks="):
+                return int(argument.partition("=")[2])
+        if ntasks := (self.params["additional_parameters"] or {}).get("ntasks"):
+            return int(ntasks)
+        return (self.params["nodes"] or 1) * (self.params["tasks_per_node"] or 1)
 
+    def _script(self, submission: Path, first: int = 0, jobs: int = 0, parallel: int = 1) -> str:
+        """That of an array of ``jobs``, of which ``parallel`` run at a time, from the ``first`` one of the submission;
+        or of a job alone."""
         additional = self.params["additional_parameters"] or {}
         if "clusters" in additional or "SBATCH_CLUSTERS" in os.environ:
             raise LauncherError(
@@ -90,22 +109,39 @@ class SlurmLauncher(Launcher):
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
                 "choose another hydra.sweep.dir=, or leave hydra.launcher.submitit_folder as it is"
             )
-        parameters = {name: value for name, value in self.params.items() if name not in OWN}
-        together = self.params["runs_per_job"] == 1
         self._check_gpus()
-        setup = list(parameters["setup"] or [])
+        together = self.params["runs_per_job"] == 1
+        setup = [*(self.params["setup"] or [])]
+        first_line = setup.pop(0) if setup[:1] and setup[0].startswith("#!") else "#!/bin/bash"
         if python_path := self._python_path():
             setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
-        python = parameters["python"] or shlex.quote(sys.executable)
-        timeouts = parameters["max_num_timeout"]
-        parameters["signal_delay_s"] = self._signal_delay_s()
-        parameters["setup"] = guarded(setup, folder, python, self.source, together, timeouts)
-        executor = SlurmExecutor(folder, **parameters)
-        if executor._num_tasks() > 1:
-            # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
-            arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
-            executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
-        return executor
+        python = self.params["python"] or shlex.quote(sys.executable)
+        timeouts = self.params["max_num_timeout"]
+        log = f"{folder}/{'%A_%a' if jobs else '%j'}_%t_log"
+        streams = {"output": f"{log}.out", "error": f"{log}.err"}
+        if self.params["stderr_to_stdout"]:
+            del streams["error"]
+        options = {NAMES.get(name, name): self.params[name] for name in {*self.params} - OWN}
+        options |= {name: path.replace("%t", "0") for name, path in streams.items()}
+        options |= {
+            "array": f"0-{jobs - 1}%{min(jobs, parallel)}" if jobs else None,
+            "exclusive": self.params["exclusive"] or None,
+            "open-mode": "append",
+            "signal": f"{WARNING.name.removeprefix('SIG')}@{self._signal_delay_s()}",
+            **additional,
+        }
+        if mem := options["mem"]:
+            options["mem"] = f"{int(mem)}GB" if mem == int(mem) else f"{int(mem * 1024)}MB"
+        command = self._command(python, submission, first)
+        if self.params["use_srun"]:
+            arguments = [word for name, path in streams.items() for word in (f"--{name}", path)]
+            if self._ranks() > 1:
+                # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
+                arguments += [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
+            arguments += self.params["srun_args"] or []
+            command = f"{shlex.join(['srun', '--unbuffered', *arguments])} {command}"
+        setup = guarded(setup, folder, python, self.source, together, timeouts)
+        return text_of(options, first_line, setup, command)
 
     def _check_gpus(self) -> None:
         """Raises:
@@ -130,8 +166,6 @@ class SlurmLauncher(Launcher):
         return min(int(self.params["signal_delay_s"]), max((limit_s - 60) // 8, SHORTEST_DELAY_S))
 
     def _test(self) -> None:
-        from .job_script import environment
-
         script = self.job_script()
         print(script, flush=True)
         sbatch = ["sbatch", "--test-only"]
@@ -146,30 +180,25 @@ class SlurmLauncher(Launcher):
     def job_script(self) -> str:
         """That of a single run, whatever the task."""
         self.source = Source(getattr(self, "task_function", None))
-        executor = self._make_executor()
-        command = self._command(executor.python, Path("SUBMISSION"), 0)
-        return executor._make_submission_file_text(command, "")
+        return self._script(Path("SUBMISSION"))
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         per_job, delay_s = self.params["runs_per_job"], self._signal_delay_s()
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
         if delay_s != self.params["signal_delay_s"]:
             log.info("runs are warned %d s before their short time limit", delay_s)
-        ranks = self._make_executor()._num_tasks()
         submission, work = self._prepare(
-            jobs, runs, shared=per_job > 1, ranks=ranks, signal_delay_s=delay_s
+            jobs, runs, shared=per_job > 1, ranks=self._ranks(), signal_delay_s=delay_s
         )
-        executor = self._make_executor()  # now with the copy of the source on its path
         # What the cluster allows is one less than its MaxArraySize; Slurm's default where it does not say.
         at_most = max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)
         arrays = -(-len(jobs) // at_most)
         for array in range(arrays):
             first, end = (len(jobs) * number // arrays for number in (array, array + 1))
-            command = self._command(executor.python, submission, first)
             parallel = max(self.params["array_parallelism"] // arrays, 1)
             script = self.folder / f".{submission.stem}_{first}-{end}.sh"
             try:
-                job_id = executor.submit_jobs(command, end - first, parallel, script)
+                job_id = submit(self._script(submission, first, end - first, parallel), script)
             except Refused as refusal:
                 refused = [run for run in left if run.job_id is None]
                 if not script.exists():  # else it is not known whether Slurm has taken the job
@@ -192,8 +221,6 @@ class SlurmLauncher(Launcher):
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that Slurm took from a command that was killed before it noted them."""
-        from .job_script import job_of
-
         numbered = {run.number: run for run in runs}
         for script in self.folder.glob(".submission_*.sh"):
             answer, job_id = job_of(script)
