@@ -65,7 +65,7 @@ class SlurmLauncher(Launcher):
                 "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
                 "choose +setup=local"
             )
-        self._script(Path("SUBMISSION"))
+        self._check_request()
         if command := self.params["python"]:
             try:
                 python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(command)[0]))
@@ -97,19 +97,7 @@ class SlurmLauncher(Launcher):
     def _script(self, submission: Path, first: int = 0, jobs: int = 0, parallel: int = 1) -> str:
         """That of an array of ``jobs``, of which ``parallel`` run at a time, from the ``first`` one of the submission;
         or of a job alone."""
-        additional = self.params["additional_parameters"] or {}
-        if "clusters" in additional or "SBATCH_CLUSTERS" in os.environ:
-            raise LauncherError(
-                "clusters=NAME: squeue would not see jobs on another cluster. Leave it out, and "
-                "`export SLURM_CLUSTERS=NAME`, which all of Slurm's commands obey"
-            )
         folder = str(Path(self.params["submitit_folder"]).absolute())
-        if re.search(r"[%\\]", folder):
-            raise LauncherError(
-                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
-                "choose another hydra.sweep.dir=, or leave hydra.launcher.submitit_folder as it is"
-            )
-        self._check_gpus()
         together = self.params["runs_per_job"] == 1
         setup = [*(self.params["setup"] or [])]
         first_line = setup.pop(0) if setup[:1] and setup[0].startswith("#!") else "#!/bin/bash"
@@ -122,16 +110,16 @@ class SlurmLauncher(Launcher):
         if self.params["stderr_to_stdout"]:
             del streams["error"]
         options = {NAMES.get(name, name): self.params[name] for name in {*self.params} - OWN}
+        if mem := options["mem"]:
+            options["mem"] = f"{int(mem)}GB" if mem == int(mem) else f"{int(mem * 1024)}MB"
         options |= {name: path.replace("%t", "0") for name, path in streams.items()}
         options |= {
             "array": f"0-{jobs - 1}%{min(jobs, parallel)}" if jobs else None,
             "exclusive": self.params["exclusive"] or None,
             "open-mode": "append",
             "signal": f"{WARNING.name.removeprefix('SIG')}@{self._signal_delay_s()}",
-            **additional,
+            **(self.params["additional_parameters"] or {}),
         }
-        if mem := options["mem"]:
-            options["mem"] = f"{int(mem)}GB" if mem == int(mem) else f"{int(mem * 1024)}MB"
         command = self._command(python, submission, first)
         if self.params["use_srun"]:
             arguments = [word for name, path in streams.items() for word in (f"--{name}", path)]
@@ -143,10 +131,23 @@ class SlurmLauncher(Launcher):
         setup = guarded(setup, folder, python, self.source, together, timeouts)
         return text_of(options, first_line, setup, command)
 
-    def _check_gpus(self) -> None:
+    def _check_request(self) -> None:
         """Raises:
-        LauncherError: there is a number of GPUs, or a type, and nothing in the request follows from it.
+        LauncherError: sbatch, squeue or the launcher itself would not do what is asked for. That is so if there is a
+            number of GPUs, or a type, and nothing in the request follows from it.
         """
+        additional = self.params["additional_parameters"] or {}
+        if "clusters" in additional or "SBATCH_CLUSTERS" in os.environ:
+            raise LauncherError(
+                "clusters=NAME: squeue would not see jobs on another cluster. Leave it out, and "
+                "`export SLURM_CLUSTERS=NAME`, which all of Slurm's commands obey"
+            )
+        folder = str(Path(self.params["submitit_folder"]).absolute())
+        if re.search(r"[%\\]", folder):
+            raise LauncherError(
+                f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
+                "choose another hydra.sweep.dir=, or leave hydra.launcher.submitit_folder as it is"
+            )
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
@@ -180,6 +181,7 @@ class SlurmLauncher(Launcher):
     def job_script(self) -> str:
         """That of a single run, whatever the task."""
         self.source = Source(getattr(self, "task_function", None))
+        self._check_request()
         return self._script(Path("SUBMISSION"))
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
