@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _attempt as attempt
-from ._ranks import global_rank
+from ._ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def log_metrics(
         step = operator.index(step)
     except TypeError:
         raise TypeError(f"log_metrics(metrics, step): the step is no integer: {step!r}") from None
-    if global_rank() > 0:
+    if rank() > 0:
         return
     attempt.hold()
     told = {str(name): plain(value) for name, value in metrics.items()}

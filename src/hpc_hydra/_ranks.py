@@ -21,21 +21,13 @@ from pathlib import Path
 PORTS = range(20000, 32768)
 VISIBLE_GPUS = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
-#: Whether the task has asked which of the processes it is.
-asked = False
+LOCAL = "SUBMITIT_LOCAL_GLOBALID"  # set by submitit's local executor
 
 
 def rank() -> int:
     """Number of this process among the job's task ranks: 0 for the one that writes, and outside of a job."""
-    global asked
-    asked = True
-    return global_rank()
-
-
-def global_rank() -> int:
-    """`rank`, for the library itself."""
     of_torchrun = ("RANK",) if by_torchrun() else ()
-    for variable in (*of_torchrun, "SUBMITIT_LOCAL_GLOBALID", "SLURM_PROCID"):
+    for variable in (*of_torchrun, LOCAL, "SLURM_PROCID"):
         if variable in os.environ:
             return int(os.environ[variable])
     return 0
@@ -78,18 +70,26 @@ def this_process(output_dir: str | Path = "") -> Process:
     Raises:
         RuntimeError: the variables contradict each other, or the node of rank 0 has no address.
     """
-    global asked
-    asked = True
-    return place(output_dir)
+    own, world_size, local_rank, here = place()
+    gpu, gpus = None, len(gpus_here())
+    if gpus:
+        of_step = 0 if by_torchrun() or LOCAL in os.environ else _number("SLURM_GPUS_ON_NODE")
+        # Less than the step has on this node: srun gave each rank its own.
+        gpu = 0 if gpus < of_step else local_rank * gpus // here
+    address, port = _meeting_point(output_dir) if world_size > 1 else ("127.0.0.1", _free_port())
+    return Process(own, world_size, local_rank, here, gpu, address, port)
 
 
-def place(output_dir: str | Path) -> Process:
-    """`this_process`, for the library itself."""
-    of_step = 0  # GPUs, on this node
+def place() -> tuple[int, int, int, int]:
+    """This process's rank, of how many, and both on its node: as srun, submitit's local executor or torchrun tells it.
+
+    Raises:
+        RuntimeError: the variables contradict each other.
+    """
     if by_torchrun():  # the inmost one is first: a job may have started it
         local_rank, world_size = _number("LOCAL_RANK"), _number("WORLD_SIZE", 1)
         here = _number("LOCAL_WORLD_SIZE", 1)
-    elif "SUBMITIT_LOCAL_GLOBALID" in os.environ:  # which may be in a job of Slurm
+    elif LOCAL in os.environ:  # which may be in a job of Slurm
         local_rank = _number("SUBMITIT_LOCAL_LOCALID")
         here = world_size = _number("SUBMITIT_LOCAL_NTASKS", 1)
     else:
@@ -99,19 +99,13 @@ def place(output_dir: str | Path) -> Process:
         groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", tasks)
         on_nodes = [int(number) for number, times in groups for _ in range(int(times or 1))]
         here = dict(enumerate(on_nodes)).get(_number("SLURM_NODEID"), 0)
-        of_step = _number("SLURM_GPUS_ON_NODE")
-    own = global_rank()
+    own = rank()
     if not (local_rank <= own < world_size and local_rank < here <= world_size):
         raise RuntimeError(
             f"rank {own} of {world_size}, on its node {local_rank} of {here}: the variables SLURM_*, "
             "SUBMITIT_LOCAL_* or *RANK of this process are not those of one job"
         )
-    gpu, gpus = None, len(gpus_here())
-    if gpus:
-        # Less than the step has on this node: srun gave each rank its own.
-        gpu = 0 if gpus < of_step else local_rank * gpus // here
-    address, port = _meeting_point(output_dir) if world_size > 1 else ("127.0.0.1", _free_port())
-    return Process(own, world_size, local_rank, here, gpu, address, port)
+    return own, world_size, local_rank, here
 
 
 def _number(name: str, default: int = 0) -> int:
@@ -134,7 +128,7 @@ def _meeting_point(output_dir: str | Path) -> tuple[str, int]:
     """Address and port of rank 0: the same for all ranks, the port another one for other jobs."""
     if by_torchrun():
         return os.environ["MASTER_ADDR"], _number("MASTER_PORT")
-    if "SUBMITIT_LOCAL_GLOBALID" in os.environ:
+    if LOCAL in os.environ:
         job = _number("SUBMITIT_LOCAL_JOB_ID") + zlib.crc32(str(output_dir).encode())
         return "127.0.0.1", PORTS[job % len(PORTS)]
     # Its elements have ids of their own in an array; jobs with neighbouring ids never share a port.

@@ -30,7 +30,7 @@ from . import _signals as signals
 from ._files import foreign_owner, write_atomically
 from ._hydra import value_of
 from ._overrides import directory_override, refuse_misfits, typed_overrides
-from ._ranks import by_torchrun, global_rank
+from ._ranks import by_torchrun, rank
 from ._source import Source
 
 log = logging.getLogger(__name__)
@@ -69,13 +69,13 @@ class RecordCallback(Callback):
 
     def on_job_start(self, config: DictConfig, task_function: Any = None, **kwargs: Any) -> None:
         self.directory = metrics.directory = Path(config.hydra.runtime.output_dir)
-        if records.origin and config.hydra.mode is RunMode.MULTIRUN and global_rank() == 0:
+        if records.origin and config.hydra.mode is RunMode.MULTIRUN and rank() == 0:
             by_number = Path(config.hydra.sweep.dir, str(config.hydra.job.num))
             if by_number != self.directory:
                 _find_by_number(self.directory, by_number)
         before = records.read(self.directory / records.RUN)
         signals.raised_before = before.get("state") == "STOPPED" and ", then " in before["error"]
-        if global_rank() > 0:
+        if rank() > 0:
             return
         self._began, self._cpu_s = time.monotonic(), resources.used_here(0)["cpu_s"]
         job_id = OmegaConf.select(config, "hydra.job.id")
@@ -104,7 +104,7 @@ class RecordCallback(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         metrics.directory = None
         self._write_metrics()
-        if global_rank() > 0 or self._on_stop not in signals.before_hand_over:
+        if rank() > 0 or self._on_stop not in signals.before_hand_over:
             return
         signals.before_hand_over.remove(self._on_stop)
         value = value_of(job_return)

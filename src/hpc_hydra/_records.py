@@ -387,13 +387,6 @@ def reopen(directory: Path) -> None:
         write(directory / RUN, {**record, **new, **was}, durable=False)
 
 
-def explain(directory: Path, end: str) -> None:
-    """Add to the error in `run.json` how Slurm says that the job ended."""
-    record = read(directory / RUN)
-    state = state_of(end) if record.get("state") != "COMPLETED" else "COMPLETED"
-    write(directory / RUN, {**record, "state": state, "error": f"{end}: {record.get('error')}"})
-
-
 def cancelled_path(folder: Path, number: int) -> Path:
     """The file in the folder of jobs that says that run ``number``, one of several of its job, is to end."""
     return folder / f"run_{number}_cancelled"

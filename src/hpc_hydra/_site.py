@@ -248,7 +248,7 @@ def launcher_fields(options: Mapping[str, str | bool]) -> dict[str, Any]:
             fields[field] = number(str(value))
         elif kind is str and value is not True:
             fields[field] = value
-        else:  # submitit makes dashes of underscores, and our executor one underscore of two dashes
+        else:  # a job script has dashes for underscores, and one underscore for two
             additional[name.replace("_", "__").replace("-", "_")] = value
     if "ntasks" in additional:
         fields.setdefault("tasks_per_node", None)

@@ -32,7 +32,7 @@ from . import _signals as signals
 from ._commands import children
 from ._files import write_atomically
 from ._overrides import typed_overrides
-from ._ranks import global_rank
+from ._ranks import rank
 from ._records import mapped, shown
 
 INIT_TIMEOUT_S = 30
@@ -59,7 +59,7 @@ class WandbCallback(Callback):
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         mode = os.environ.get("WANDB_MODE", self.default_mode)
-        if mode != "disabled" and global_rank() == 0:
+        if mode != "disabled" and rank() == 0:
             directory = Path(config.hydra.runtime.output_dir)
             self._run = TrackedRun(directory, mode, self.options(config))
 

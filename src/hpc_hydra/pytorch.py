@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _signals as signals
 from . import checkpoints
-from ._ranks import Process, global_rank, gpus_here, this_process
+from ._ranks import Process, gpus_here, rank, this_process
 
 if TYPE_CHECKING:
     import torch
@@ -172,7 +172,7 @@ def seed(*numbers: int) -> None:
     """
     import torch
 
-    text = repr((*numbers, global_rank())).encode()
+    text = repr((*numbers, rank())).encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
     random.seed(number)
     torch.manual_seed(number % 2**63)
@@ -197,7 +197,7 @@ def save(directory: str | Path, step: int, state: Callable[[], Any], every_s: fl
         OSError: the checkpoint, or the one before it, could not be written.
     """
     global _writing, _saved_s
-    if global_rank() > 0 or time.monotonic() < _saved_s + every_s:
+    if rank() > 0 or time.monotonic() < _saved_s + every_s:
         return
     _finish_writing()
     copy = io.BytesIO()

@@ -202,6 +202,7 @@ def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     ("swept", "complaint"),
     [
         ("seed=range(0)", "no runs: one of the parameters is swept over no value at all"),
+        ("hydra.launcher.only_runs=[9]", "hydra.launcher.only_runs: 9 is none of 1 runs"),
         ("lr=interval(0,1)", "BasicSweeper does not support sweep type : INTERVAL_SWEEP"),
     ],
 )

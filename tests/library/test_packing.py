@@ -2,8 +2,6 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,7 @@ from hpc_hydra import _resources as resources
 from hpc_hydra import _signals as signals
 from hpc_hydra._job import worker
 from hpc_hydra._job.submission import Work
-from hpc_hydra._ranks import VISIBLE_GPUS
+from hpc_hydra._ranks import VISIBLE_GPUS, place
 
 
 @pytest.fixture
@@ -56,9 +54,13 @@ def test_share_of_a_node(
     monkeypatch.setenv("SLURM_GPU_BIND", "none")
     monkeypatch.setenv("SLURM_PROCID", str(rank))
     monkeypatch.setenv("SLURM_NTASKS", str(ranks))
-    work = Work(str(tmp_path), True, use_srun, ranks, 60, 60, {}, None)
-    job: Any = SimpleNamespace(num_tasks=ranks, num_nodes=nodes, local_rank=rank)
-    worker.take_place(work, job)
+    if use_srun:
+        here = ranks // nodes
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", str(ranks))
+        monkeypatch.setenv("SLURM_STEP_TASKS_PER_NODE", f"{here}(x{nodes})")
+        monkeypatch.setenv("SLURM_NODEID", str(rank // here))
+        monkeypatch.setenv("SLURM_LOCALID", str(rank % here))
+    worker.take_place(Work(str(tmp_path), True, ranks, 60, 60, {}, None), *place()[2:])
     assert os.environ["CUDA_VISIBLE_DEVICES"] == gpus
     assert taken == cpus
     assert os.environ["OMP_NUM_THREADS"] == str(max(8 // (ranks // nodes if use_srun else 1), 1))

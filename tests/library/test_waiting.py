@@ -1,13 +1,19 @@
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from hpc_hydra import _squeue as squeue
 from hpc_hydra._job.submission import Run, write_result
 from hpc_hydra._launch import waiting
 from hpc_hydra._launch.waiting import Queue, View, Watch, wait
+
+
+def queue(end_of: Callable[[str], str | None] = lambda job_id: None) -> Any:
+    """One that knows no more than this."""
+    return SimpleNamespace(end_of=end_of, pending_at=lambda job_id: 0, stuck={})
 
 
 def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) -> None:
@@ -18,16 +24,16 @@ def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) 
     def give_up(run: Run, reason: str) -> None:
         raise AssertionError(reason)
 
-    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path)
+    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path, queue(end_of))
     with View(1) as view:
-        wait(watch, view, end_of, give_up)
+        wait(watch, view, give_up)
     assert watch.results and not watch.failures
 
 
 def test_a_job_whose_end_is_told_in_another_encoding(tmp_path: Path) -> None:
     """That of a site's messages; a job script writes the last one of its log into a file."""
     (tmp_path / "1_0_ended").write_bytes(b"python does not start: Datei nicht gefunden: f\xfcr\n")
-    watch = Watch([Run(0, [], "1_0", "1_0_0_log.out")], tmp_path)
+    watch = Watch([Run(0, [], "1_0", "1_0_0_log.out")], tmp_path, queue())
     watch.look()
     assert watch.ended[0].startswith("python does not start: Datei nicht gefunden: f")
 
@@ -38,7 +44,7 @@ def test_of_a_large_log_only_the_end_is_read(tmp_path: Path) -> None:
         file.truncate(2**40)  # which takes no room on the disk
         file.seek(0, 2)
         file.write(b"\nCUDA out of memory\n")
-    watch = Watch([Run(0, [], "1_0", log.name)], tmp_path)
+    watch = Watch([Run(0, [], "1_0", log.name)], tmp_path, queue())
     assert watch.explained(watch.open[0], "FAILED").endswith(
         "its log ends with: CUDA out of memory"
     )
@@ -57,23 +63,21 @@ def test_a_look_that_took_long_is_not_waited_for_a_minute(
     work = iter((0.0, 5.0, 5.0))  # seconds
     clocks = {"process_time": work.__next__, "monotonic": time.monotonic}
     monkeypatch.setattr(waiting, "time", SimpleNamespace(sleep=sleep, **clocks))
-    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path)
+    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path, queue())
     with View(1) as view:
-        wait(watch, view, lambda job_id: None, lambda run, reason: None)
+        wait(watch, view, lambda run, reason: None)
     assert pauses == [10] and watch.results
 
 
 def test_a_job_that_will_not_begin_is_named_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else somebody would wait for it, for ever; of others' jobs and of usual reasons nothing is said."""
     told = {
         "1_0": ("PENDING", "DependencyNeverSatisfied"), "1_1": ("PENDING", "DependencyNeverSatisfied"),
         "1_2": ("PENDING", "Priority"), "2_0": ("PENDING", "JobHeldUser"),
     }  # fmt: skip
-    monkeypatch.setattr(squeue, "states_and_reasons", lambda: told)
-    monkeypatch.setattr(waiting, "QUEUE_EVERY_S", -1)
-    queue = Queue([f"1_{number}" for number in range(3)])
+    queue = Queue([f"1_{number}" for number in range(3)], lambda: told, -1, "gone")
     watch = Watch([Run(number, [], f"1_{number}", "none") for number in range(3)], tmp_path, queue)
     with View(3) as view:
         for _ in range(2):

@@ -103,7 +103,6 @@ def test_jobs_run_the_code_that_was_submitted(on_slurm: Project, tmp_path: Path)
 
 WRAPPER = """#!/bin/sh
 echo "2026: job 7 of the day"
-echo "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying" >&2
 PATH="${PATH#*:}" sbatch "$@"
 echo "see page 12"
 exit 3
@@ -124,7 +123,6 @@ def test_a_sites_wrapper_and_a_users_profile(on_slurm: Project, tmp_path: Path) 
     user = Project(on_slurm.path, {**on_slurm.variables, **profile})
     done = sweep(user, tmp_path / "sweep", "+setup=hpc_batch", "seed=1,2", "epochs=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "sleeping and retrying (Ctrl-C twice: give up)" in done.stdout
     (job,) = {run["job_id"].partition("_")[0] for run in record(tmp_path / "sweep" / "sweep.json")["runs"]}  # fmt: skip
     there = ("--noheader", "--states=all", "--array", f"--jobs={job}", "--format=%i %P %l")
     assert sorted(slurm(on_slurm, "squeue", *there).splitlines()) == [

@@ -37,7 +37,7 @@ def slurm() -> Iterator[Finding]:
     if missing := [name for name in MISSING if shutil.which(name) is None]:
         yield Finding("bad", f"not here: {', '.join(missing)}",
                       "type this on a login node of the cluster, or `module load slurm`; without a "
-                      "cluster, use +setup=local")  # fmt: skip
+                      "cluster, use hydra/launcher=hpc_local, or +setup=local")  # fmt: skip
         return
     version = (answer("sbatch", "--version") or "Slurm's version is not known").strip()
     settings = squeue.settings()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -16,8 +16,6 @@ from .. import _attempt as attempt
 from .._files import atomically, open_own, write_atomically
 from .._hydra import value_of
 
-# What is known of a run that had no time to say anything itself; Slurm may know more.
-KILLED = "the process of the run ended"
 CONFIGS = ("cfg", "hydra_cfg")  # of Hydra's JobReturn
 Todos = list[tuple[int, list[str]]]  # numbers and overrides of runs
 
@@ -41,7 +39,6 @@ class Work:
 
     sweep_dir: str
     shared: bool  # the ranks of a job share its runs; otherwise each run has all the ranks
-    use_srun: bool
     ranks: int  # of a job
     timeout_min: int
     signal_delay_s: int
@@ -51,7 +48,6 @@ class Work:
     roots: list[str] = field(default_factory=list)  # in the copy, from which modules are imported
     common: int = 0  # length in bytes
     format: int = 2
-    jobs: list[Todos] = field(default_factory=list)  # in format 1, which has no more lines
 
     def write(self, path: Path, common: bytes, jobs: Iterable[Todos]) -> None:
         """Write it, what its runs have in ``common``, pickled, and what each of the ``jobs`` has to do."""
@@ -62,30 +58,18 @@ class Work:
                 file.write(json.dumps(todos).encode() + b"\n")
 
     @classmethod
-    def of_job(cls, path: Path, job: int) -> tuple[Work, bytes, Todos]:
-        """What ``path`` has for a job: read no further than that, since there may be thousands of them.
+    def read(cls, path: Path, first: int, end: int) -> tuple[Work, bytes, list[Todos]]:
+        """What ``path`` has for jobs ``first`` to ``end``: read no further than that, since there may be thousands of
+        them.
 
         Raises:
             PermissionError: it belongs to somebody else.
         """
         with open_own(path) as file:
-            work, common, lines = cls._read(file)
-            return work, common, json.loads(next(islice(lines, job, None)))
-
-    @classmethod
-    def numbers(cls, path: Path, first: int, end: int) -> tuple[Work, list[list[int]]]:
-        """The numbers of the runs of jobs ``first`` to ``end`` in ``path``."""
-        with open_own(path) as file:
-            work, _, lines = cls._read(file)
-            jobs = [json.loads(line) for line in islice(lines, first, end)]
-        return work, [[number for number, _ in todos] for todos in jobs]
-
-    @classmethod
-    def _read(cls, file: BinaryIO) -> tuple[Work, bytes, Iterable[str | bytes]]:
-        work = cls(**json.loads(file.readline()))
-        if work.format == 1:
-            return work, file.read(), map(json.dumps, work.jobs)
-        return work, file.read(work.common), file
+            fields = json.loads(file.readline())  # of a version before, perhaps
+            work = cls(**{name: fields[name] for name in fields.keys() & cls.__dataclass_fields__})
+            common = file.read(work.common)
+            return work, common, [json.loads(line) for line in islice(file, first, end)]
 
 
 def log_of_rank(log: str, rank: int) -> str:
@@ -116,11 +100,15 @@ def write_result(
         light |= {name: getattr(returned, name) for name in ("working_dir", "task_name")}
         if not error:
             light["_return_value"] = value_of(returned)
-    parts = [light, *(getattr(returned, name, None) for name in CONFIGS)]
+    try:
+        first = _pickled(light)
+    except Exception:  # a generator, say: the record has its text, too
+        first = _pickled({**light, "_return_value": str(light["_return_value"])})
+    configs = (_pickled(getattr(returned, name, None)) for name in CONFIGS)
     path = result_path(folder, number, rank, completed=not error)
     attempt.hold()
     # The record of the run, which comes before, is durable and has the same.
-    write_atomically(path, b"".join(map(_pickled, parts)), durable=False)
+    write_atomically(path, b"".join([first, *configs]), durable=False)
     result_path(folder, number, rank, completed=bool(error)).unlink(missing_ok=True)
 
 
@@ -141,14 +129,18 @@ def _pickled(data: Any) -> bytes:
         return pickled
 
 
+def read_result(path: Path, part: int = 0) -> Any:
+    """What `write_result` has written: at first the light ``part``, then the configs."""
+    with open_own(path) as file:
+        return [pickle.load(file) for _ in range(part + 1)][part]
+
+
 class Result(JobReturn):
     """What Hydra gets of a run that is over; its configs are read when they are asked for."""
 
     error: str
 
-    def __init__(
-        self, overrides: Sequence[str], paths: Sequence[Path], error: str = "not submitted"
-    ) -> None:
+    def __init__(self, overrides: Sequence[str], paths: Sequence[Path], error: str) -> None:
         """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it ended with
         ``error``.
 
@@ -159,20 +151,15 @@ class Result(JobReturn):
         self.paths = paths
         error = "" if paths else error
         for path in paths[:1]:  # what it returned is what its first rank returned
-            vars(self).update(self._read(path, 0))
+            vars(self).update(read_result(path))
         if first := failed_first(paths):
-            error = self._read(first, 0)["error"]
+            error = read_result(first)["error"]
         self.error = error
         self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
 
-    @staticmethod
-    def _read(path: Path, part: int) -> Any:
-        with open_own(path) as file:
-            return [pickle.load(file) for _ in range(part + 1)][part]
-
     def __getattribute__(self, name: str) -> Any:
         if name in CONFIGS and self.paths:
-            return self._read(self.paths[0], 1 + CONFIGS.index(name))
+            return read_result(self.paths[0], 1 + CONFIGS.index(name))
         return super().__getattribute__(name)
 
     @property  # type: ignore[misc]

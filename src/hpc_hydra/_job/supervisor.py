@@ -27,25 +27,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
-import submitit
-from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
-
 from .. import _attempt as attempt
 from .. import _metrics as metrics
 from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
 from .. import checkpoints
-from .._commands import children
+from .._ranks import LOCAL, place
 from .._signals import STOPPED, WARNING
-from .submission import KILLED, Work, log_name
+from .submission import Work, log_name
 from .watch import Watch
 from .worker import Load, Todo, fail, flush, forget_chance, load, say, take_place
 
 # Slurm's warning may come a minute early, and before this process starts a job has to set up its environment.
 EARLY_S = 120
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # of prctl(2)
-LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 LEFT_BEHIND_S = 2  # in which what a run has left behind may end
 
 
@@ -55,62 +51,54 @@ class Supervisor:
     def __init__(self, submission: Path, first_job: int) -> None:
         """``first_job`` is the place in the submission of the first job of this job's array."""
         self.folder = submission.parent
-        os.environ["SUBMITIT_FOLDER"] = str(self.folder)
+        os.environ["SUBMITIT_FOLDER"] = str(self.folder)  # for a task that asks submitit
         os.environ.setdefault("SUBMITIT_EXECUTOR", "slurm")
-        self.job = submitit.JobEnvironment()
-        job = first_job + int(self.job.array_task_id or 0)
-        self.work, self.payload, runs = Work.of_job(submission, job)
+        self.local = LOCAL in os.environ
+        element = 0 if self.local else int(os.environ["SLURM_ARRAY_TASK_ID"])
+        of_array = f"{os.environ.get('SLURM_ARRAY_JOB_ID')}_{element}"
+        self.job_id = os.environ["SUBMITIT_LOCAL_JOB_ID"] if self.local else of_array
+        job = first_job + element
+        self.work, self.payload, (runs,) = Work.read(submission, job, job + 1)
         attempt.file = self._word("attempt")
-        self.rank = self.job.global_rank
-        self.ranks = self.job.num_tasks if self.work.use_srun else 1
+        self.rank, self.ranks, *self.on_node = place()
         alone = len(runs) == 1 and not self.work.shared
         rank = 0 if self.work.shared else self.rank
-        job_id = self.job.job_id
         self.todo_of_job = [
             Todo(
-                self.folder, Path(self.work.sweep_dir, str(number)), number, rank, overrides, job_id,
-                None if alone else self.folder / log_name(job_id, number, rank, alone=False),
+                self.folder, Path(self.work.sweep_dir, str(number)), number, rank, overrides, self.job_id,
+                None if alone else self.folder / log_name(self.job_id, number, rank, alone=False),
             )
             for number, overrides in runs
         ]  # fmt: skip
         self.share = self.todo_of_job
         if self.work.shared:
             self.share = self.todo_of_job[self.rank :: self.ranks]
-        dealt = self.work.shared and self.work.process_per_run
-        # Of runs that are dealt the ranks take one after another; otherwise each has its share.
-        self.todo = [] if dealt else [*self.share]
-        self.deck = iter(self.todo_of_job if dealt else [])
-        # A process that is forked cannot use a GPU that has been used before, be it to see what is there.
-        self._ahead = self.work.process_per_run and len(runs) > 1
+        # Runs that share a job are dealt: ranks take one after another. Otherwise each has its share.
+        self.dealt = self.work.shared and self.work.process_per_run
+        self.todo = [] if self.dealt else [*self.share]
+        self.deck = iter(self.todo_of_job if self.dealt else self.share)
+        # What several runs need is loaded ahead, and learned from the first one. A process that is forked cannot use a
+        # GPU that has been used before, be it to see what is there.
+        self._learning = self.work.process_per_run and len(runs) > 1
         self._loaded: Load | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self.began = time.monotonic()
         self.child = 0
         self.doing: list[Todo] = []  # by the child
-        self._learned = False
-        self._own: set[int] | None = (
-            None  # processes that were there before a run that was killed or handed over
-        )
 
     def supervise(self) -> int:
         """Return the exit code, when all runs are over or the job is to end before."""
-        if self.job.cluster == "local":  # whoever waits knows of submitit's process alone
+        if self.local:  # whoever waits knows of submitit's process alone
             _end_with_parent()
-            if os.getppid() != int(self.job.job_id):
+            if os.getppid() != int(self.job_id):
                 return 1
-        with suppress(AttributeError):  # Linux only
-            # What a run leaves behind becomes a child of this process.
-            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1)
         for number in signals.SIGNALS:
             signal.signal(number, self._on_signal)
         self._word("starting").unlink(missing_ok=True)
         self._forget_results()
         code = self._work_off()
         # Of a task's own code: the job script takes 143 for a TERM that ended this process.
-        code = self._stop() if code == STOPPED else int(code != 0)
-        if self.job.cluster == "local":  # Slurm ends what is left of a job
-            self._end_left_behind()
-        return code
+        return self._stop() if code == STOPPED else int(code != 0)
 
     def _forget_results(self) -> None:
         """Of before the job was requeued, as far as what they are of has to be done again."""
@@ -129,31 +117,34 @@ class Supervisor:
 
     def _next(self) -> list[Todo]:
         """What to do now."""
-        for todo in self.deck:
-            if not todo.is_over() and self._take(todo):
-                self.todo.append(todo)
-                if not self._end_cancelled(todo):
-                    return [todo]
         if not self.work.process_per_run:
             return self._left()
-        return next(([todo] for todo in self._left() if not self._end_cancelled(todo)), [])
+        for todo in self.deck:
+            if todo.is_over() or (self.dealt and not self._take(todo)):
+                continue
+            if not self._end_cancelled(todo):
+                return [todo]
+        return []
 
     def _take(self, todo: Todo) -> bool:
-        """Whether no other rank has taken this run since the job script began, which removes these files."""
+        """Whether no other rank has taken this run since the job script began, which removes these files; then it is
+        this one's."""
         try:
             self._word(f"run_{todo.number}_taken").open("x").close()
         except FileExistsError:
             return False
         except OSError:  # no room for that
-            return todo in self.share
+            if todo not in self.share:
+                return False
+        self.todo.append(todo)
         return True
 
     def _work_off(self) -> int:
         exit_code = int(any(todo.result(completed=False).exists() for todo in self.todo_of_job))
         if all(todo.is_over() for todo in self.todo_of_job):
             return exit_code
-        take_place(self.work, self.job)
-        if self._ahead:
+        take_place(self.work, *self.on_node)
+        if self._learning:
             # PyTorch's question whether there is a GPU, which many ask at import, then uses none.
             os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
             self._loaded = self._load()
@@ -167,10 +158,7 @@ class Supervisor:
             if self._loaded:
                 begin, _ = self._loaded
                 begin(todos[0])
-            self._end_left_behind()
-            before = {*children()}
             code, usage = self._run(todos)
-            self._own = before if code < 0 or code == STOPPED else None
             if not signals.unheard and len(todos) == 1 and self._end_cancelled(todos[0]):
                 continue
             no_memory = code == -signal.SIGKILL and resources.oom_kills() > kills
@@ -188,7 +176,7 @@ class Supervisor:
                 how = f"exit code {code}" if code >= 0 else f"signal {-code}"
                 if -code in set(signal.Signals):  # real-time signals have no names
                     how = signal.Signals(-code).name
-                why = f"{KILLED} with {how}"
+                why = f"the process of the run ended with {how}"
                 if no_memory:
                     why = resources.out_of_memory(usage)
                 self._end(unfinished[0], why, resources.used(usage, time.monotonic() - began))
@@ -222,6 +210,11 @@ class Supervisor:
             watch = Watch()
             status, usage = watch.until_end_of(child)
             self.child, self.doing = 0, []
+            code = os.waitstatus_to_exitcode(status)
+            # Slurm ends what is left of a job that stops.
+            goes_on = self.local or not signals.unheard
+            if goes_on and (code < 0 or code == STOPPED):
+                _end_left_behind(child)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, alarm)
             attempt.hold()
@@ -229,15 +222,16 @@ class Supervisor:
             self._learn(learned.read().decode().split())
         if len(todos) == 1 and todos[0].rank == 0:
             watch.record(todos[0].directory, todos[0].job_id)
-        return os.waitstatus_to_exitcode(status), usage
+        return code, usage
 
     def _be_child(self, todos: list[Todo], learned: IO[bytes]) -> None:
         _end_with_parent()
+        os.setpgid(0, 0)  # by which what it starts is known
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.SIGNALS)
         # Once it is learned, this would only copy the memory of what stands there.
-        known = set(sys.modules) if self._ahead and not self._learned else set()
+        known = set(sys.modules) if self._learning else set()
         try:
             code = self._do(todos)
         except SystemExit as end:
@@ -268,12 +262,12 @@ class Supervisor:
 
     def _learn(self, modules: Iterable[str]) -> None:
         """Load what the first run has loaded, once for all that follow."""
-        if self._ahead and not self._learned:
+        if self._learning:
             for name in modules:
                 with suppress(Exception):
                     import_module(name)
             gc.freeze()
-        self._learned = True
+        self._learning = False
 
     def _on_signal(self, number: int, frame: object) -> None:
         """Also in the process of the runs, as long as these have no handlers of their own."""
@@ -303,7 +297,7 @@ class Supervisor:
 
     def _word(self, what: str) -> Path:
         """A file between the job script and its ranks."""
-        return self.folder / f"{self.job.job_id}_{what}"
+        return self.folder / f"{self.job_id}_{what}"
 
     def _stop(self) -> int:
         """Leave word that the runs are to go on; return the exit code, which ends no other rank."""
@@ -314,7 +308,9 @@ class Supervisor:
                 continue
             todo.end(signal.Signals(number).name, "STOPPED")
             say(f"hpc-hydra: run {todo.number} stopped")
-        if self.job.cluster != "slurm":
+        if self.local:
+            from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE  # slow
+
             return LOCAL_REQUEUE_RETURN_CODE if warned else 128 + number
         # A warning counts as a time-out near the limit only, since Slurm sends it early to short jobs.
         limit_s = self.work.timeout_min * 60 - self.work.signal_delay_s - EARLY_S
@@ -346,29 +342,22 @@ class Supervisor:
                 print(error, file=log)
         todo.end(error, used=used)
 
-    def _end_left_behind(self) -> None:
-        """End what a killed run has started, such as a pool's processes: the cores are others' now."""
-        if self._own is None:
-            return
+
+def _end_left_behind(group: int) -> None:
+    """End what a killed run has started, such as a pool's processes: the cores are others' now."""
+    with suppress(ProcessLookupError, PermissionError):  # none of it is left
         for number in (0, signal.SIGTERM, signal.SIGKILL):  # W&B's service ends by itself, after 0
-            told, deadline = self._own, time.monotonic() + LEFT_BEHIND_S
-            while left := {*children()} - self._own:  # of one that has ended the children come next
-                for process in left:
-                    with suppress(ProcessLookupError, ChildProcessError):
-                        if process not in told:
-                            os.kill(process, number)
-                        os.waitpid(process, os.WNOHANG)
-                told = told | left
-                if time.monotonic() > deadline:
-                    break
+            os.killpg(group, number)
+            deadline = time.monotonic() + LEFT_BEHIND_S
+            while time.monotonic() < deadline:
+                os.killpg(group, 0)
                 time.sleep(0.02)
-        self._own = None
 
 
 def _end_with_parent() -> None:
     """Nobody would know of a process that outlives the one which has started it."""
     with suppress(AttributeError):  # Linux only
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

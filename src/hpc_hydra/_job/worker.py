@@ -23,10 +23,8 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig
-from submitit import JobEnvironment
 
 from .. import _attempt as attempt
-from .. import _ranks as ranks
 from .. import _records as records
 from .. import _resources as resources
 from .. import _signals as signals
@@ -40,7 +38,7 @@ from .._hydra import (
     share_parsed,
     value_of,
 )
-from .._ranks import VISIBLE_GPUS
+from .._ranks import VISIBLE_GPUS, this_process
 from .._recording import RecordCallback
 from .submission import Work, log_name, result_path, write_result
 
@@ -55,11 +53,6 @@ ALONE = {
         "SLURM_STEP_NUM_NODES", "SLURM_STEP_TASKS_PER_NODE",
     ),
 }  # fmt: skip
-
-ALIKE = (
-    "the task did not ask hpc_hydra.rank() or this_process(): if it does not know otherwise which rank it is, "
-    "%d processes have done the same, and one with cpus_per_task instead of ranks would do"
-)
 
 
 @dataclass
@@ -114,14 +107,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def take_place(work: Work, job: JobEnvironment) -> None:
-    """Let this process, and those that it forks, have what is their rank's."""
+def take_place(work: Work, local_rank: int, here: int) -> None:
+    """Let this process, and those that it forks, have what is their rank's, of those ``here`` on its node."""
     signals.supervised = True
     signals.warning_s = work.signal_delay_s
-    # Without srun there is one rank, whatever the job asked for.
-    here = -(-job.num_tasks // job.num_nodes) if work.use_srun else 1
     if work.shared:
-        _take_share(job.local_rank % here, here)
+        _take_share(local_rank, here)
     else:
         _use_cpus_of(here)
     records.origin = work.origin
@@ -139,9 +130,8 @@ def load(work: Work, payload: bytes) -> Load:
     """
     share_config_store()
     share_parsed()
-    if work.source:
-        # `python -m` looks first into the folder where the command was typed.
-        sys.path[:0] = work.roots or [work.source[1]]
+    # `python -m` looks first into the folder where the command was typed.
+    sys.path[:0] = work.roots
     context, task_function, sweep, state = pickle.loads(payload)
     _become_started_module(task_function, work.source)
     Singleton.set_state(state)
@@ -181,9 +171,9 @@ def load(work: Work, payload: bytes) -> Load:
             begun.clear()
 
     def do(todo: Todo) -> int:
-        if work.ranks > 1 and work.use_srun and not work.shared:
+        if work.ranks > 1 and not work.shared:
             with suppress(RuntimeError):  # which a task that asks is told
-                ranks.place(todo.directory).export()
+                this_process(todo.directory).export()
         with printing_to(todo.log) if todo.log else nullcontext():
             try:
                 config, first = begun.get(todo.number) or (composer.compose(todo.overrides), None)
@@ -197,26 +187,12 @@ def load(work: Work, payload: bytes) -> Load:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
                     todo.blame(error)
-                if work.ranks > 1 and not work.shared and not ranks.asked:
-                    say(f"run {todo.number}: {ALIKE % work.ranks}")
-                try:
-                    write_result(todo.folder, todo.number, todo.rank, returned, error)
-                except OSError:
+                write_result(todo.folder, todo.number, todo.rank, returned, error)
+            except BaseException as end:
+                # Of Hydra or a callback; a CancelledError, which Hydra lets pass; or an exit that says why.
+                why = end.code if isinstance(end, SystemExit) else ""
+                if isinstance(end, KeyboardInterrupt) or not isinstance(why, str):
                     raise
-                except Exception as unfit:
-                    # A generator, say: the record has its text.
-                    say(f"run {todo.number}: its result is kept as text: {unfit}")
-                    returned.return_value = str(value_of(returned))
-                    write_result(todo.folder, todo.number, todo.rank, returned, error)
-            except SystemExit as end:
-                if not isinstance(end.code, str):
-                    raise
-                fail(todo)  # it says why
-                return 1
-            except KeyboardInterrupt:
-                raise
-            except BaseException:
-                # Of Hydra or a callback; or a CancelledError, which Hydra lets pass.
                 fail(todo)
                 return 1
         return int(bool(error))

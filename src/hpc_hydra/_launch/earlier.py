@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
@@ -21,9 +21,8 @@ from .._recording import LauncherError, refuse_another_sweep
 ABOUT_TO_END_S = 30.0
 
 
-class UnderWay(Protocol):
-    def __call__(self, just_completed: bool = True) -> set[str]:
-        """The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet."""
+# The jobs that may still give a result; one that has ``just_completed`` may, if it is not visible yet.
+UnderWay = Callable[..., set[str]]
 
 
 class Earlier:
@@ -36,23 +35,21 @@ class Earlier:
         overrides: Sequence[str],
         runs: list[Run],
         params: Mapping[str, Any],
-        by_number: bool,
+        cluster: str,
     ) -> None:
         """Give ``runs`` the jobs that they have by the records.
 
         Args:
             overrides: of the command.
             params: of the launcher.
-            by_number: whether the directories of runs have their numbers for names.
+            cluster: where that submits to.
 
         Raises:
             LauncherError: the sweep is another one.
         """
         self.directory, self.folder, self.overrides = directory, folder, overrides
-        self.params, self.by_number = params, by_number
+        self.params, self.cluster = params, cluster
         self.sweep = records.read_sweep(directory)  # later without the rows of these runs
-        may_become_new = ("cluster", "overrides", "submissions")
-        self._before: dict[str, Any] = {name: self.sweep.get(name) for name in may_become_new}
         may_change = params["may_change"] or ()
         refuse_another_sweep(directory, self.sweep, overrides, map(vars, runs), may_change)
         numbers = {run.number for run in runs}
@@ -60,6 +57,7 @@ class Earlier:
         self._rows = {row["number"]: row for row in rows if row["number"] in numbers}
         if self._rows:
             self.sweep["runs"] = [row for row in rows if row["number"] not in numbers]
+        self._before = {**self.sweep}
         known = [(run, self._rows[run.number]) for run in runs if run.number in self._rows]
         self._changed = {run.number for run, row in known if row["overrides"] != run.overrides}
         for run, row in known:
@@ -82,24 +80,19 @@ class Earlier:
         return left
 
     def _incomplete(self, runs: list[Run], there: set[str]) -> list[Run]:
-        """Those of ``runs`` that are to be done, or done again."""
-        kept = {entry.name for entry in os.scandir(self.directory)}
+        """Those of ``runs`` that are to be done, or done again, as if somebody has deleted their directory."""
+        # Of a directory that is named otherwise a link is left.
+        entries = os.scandir(self.directory)
+        kept = {each.name for each in entries if not each.is_symlink() or Path(each).exists()}
         only, redo = self.params["only_runs"], self.params["redo"]
         left = []
         for run in runs:
             if only is not None and run.number not in only:
                 continue
-            again = redo or run.number in self._changed or run.number not in self._rows
-            if again or self._is_deleted(run, kept) or not self._is_complete(run, there):
+            again = redo or run.number not in self._rows or run.number in self._changed
+            if again or str(run.number) not in kept or not self._is_complete(run, there):
                 left.append(run)
         return left
-
-    def _is_deleted(self, run: Run, kept: set[str]) -> bool:
-        """Whether somebody has deleted its directory; of one that is named otherwise a link is left."""
-        place = self.directory / str(run.number)
-        if str(run.number) in kept:
-            return place.is_symlink() and not place.exists()
-        return self.by_number
 
     def _is_complete(self, run: Run, there: set[str]) -> bool:
         paths = [result_path(self.folder, run.number, rank, True) for rank in range(run.ranks)]
@@ -116,35 +109,26 @@ class Earlier:
     def _without_job(
         self, left: list[Run], runs: list[Run], under_way: UnderWay, there: set[str]
     ) -> list[Run]:
-        """Those of the runs ``left`` of ``runs`` whose job is not under way."""
-        going = under_way() - self._ended(left, runs, under_way, there)
-        if busy := sum(run.job_id in going and run.number in self._changed for run in left):
-            raise LauncherError(
-                f"{busy} runs are under way with the values of before: wait for them, or "
-                f"hpc cancel {shlex.quote(str(self.directory))}"
-            )
-        return [run for run in left if run.job_id not in going]
-
-    def _ended(
-        self, left: list[Run], runs: list[Run], under_way: UnderWay, there: set[str]
-    ) -> set[str]:
-        """The jobs of the runs ``left`` that have nothing more to do by the records of all their ``runs``. One that
-        is about to end, and might take up what is given to a new one, is waited for."""
+        """Those of the runs ``left`` of ``runs`` whose job is not under way. One that has nothing more to do by the
+        records of all its runs, but might take up what is given to a new one, is waited for."""
 
         def is_over(run: Run) -> bool:
-            directory = self.directory / str(run.number)
-            shown = result_path(self.folder, run.number, 0, True).name in there  # and then deleted
-            given_up = f"{run.job_id}_ended" in there or records.has_ended(directory, run.job_id)
-            return given_up or (shown and not directory.exists())
+            shown = result_path(self.folder, run.number, 0, True).name  # its record may be deleted
+            over = shown in there or f"{run.job_id}_ended" in there
+            return over or records.has_ended(self.directory / str(run.number), run.job_id)
 
         ended = {str(run.job_id) for run in left}
         ended -= {str(run.job_id) for run in runs if run.job_id in ended and not is_over(run)}
         deadline = time.monotonic() + ABOUT_TO_END_S
-        while going := ended & under_way(just_completed=False):
-            if time.monotonic() > deadline:
-                break
+        while (ending := ended & under_way(just_completed=False)) and time.monotonic() < deadline:
             time.sleep(0.5)
-        return ended - going
+        going = under_way() - (ended - ending)
+        if busy := sum(run.job_id in going and run.number in self._changed for run in left):
+            raise LauncherError(
+                f"{busy} runs are still running with the old values: wait for them, or "
+                f"hpc cancel {shlex.quote(str(self.directory))}"
+            )
+        return [run for run in left if run.job_id not in going]
 
     def _clear(self, left: list[Run], there: set[str]) -> None:
         """Let the runs that are ``left`` begin, with nothing of an earlier job in their way."""
@@ -172,10 +156,10 @@ class Earlier:
             run.job_id = run.log = None
             records.cancelled_path(self.folder, run.number).unlink(missing_ok=True)
 
-    def record(self, cluster: str, runs: list[Run], submission: dict[str, Any] | None) -> None:
+    def record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
         """Record the sweep with the jobs of ``runs``, and a ``submission`` if there is a new one."""
         rows, sweep = self._recorded(runs), self.sweep
-        records.record_sweep(self.directory, cluster, self.overrides, rows, submission, sweep)
+        records.record_sweep(self.directory, self.cluster, self.overrides, rows, submission, sweep)
 
     def _recorded(self, runs: list[Run]) -> Iterator[Mapping[str, Any]]:
         """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it."""
@@ -188,7 +172,7 @@ class Earlier:
             if run.number in self._undo:
                 self._undo[run.number]()
         if len(refused) == len(left) and all(run.number in self._rows for run in left):
-            sweep = {**self.sweep, "submissions": self._before["submissions"]}
-            cluster, overrides = self._before["cluster"], self._before["overrides"]
-            rows = self._recorded(runs)
-            records.record_sweep(self.directory, cluster, overrides, rows, None, sweep)
+            rows, sweep = self._recorded(runs), self._before
+            records.record_sweep(
+                self.directory, sweep["cluster"], sweep["overrides"], rows, None, sweep
+            )

@@ -1,7 +1,4 @@
-"""submitit's Slurm executor, with job scripts from which any line can be left out.
-
-The underscore keeps Hydra, which looks for plugins at every start, from importing submitit there.
-"""
+"""The script of a job, and its submission."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import submitit
 
 from .. import _squeue as squeue
 from .._paths import repository_of
@@ -57,111 +52,58 @@ trap : TERM HUP USR1 USR2
 test -z "${BASH_VERSION:-}" || trap - ERR"""
 
 
-class SlurmExecutor(submitit.SlurmExecutor):
-    """What differs from submitit's: a parameter that is None has no line in the job script, and
-    `setup` may begin with the script's own first line."""
-
-    def __init__(
-        self, folder: str, max_num_timeout: int, python: str | None, **parameters: Any
-    ) -> None:
-        """``parameters`` have the launcher's names."""
-        super().__init__(folder, max_num_timeout, python=python)
-        if parameters["mem_gb"] is None:
-            del parameters["mem_gb"]
-        parameters["exclusive"] = parameters["exclusive"] or None
-        # submitit's own wckey, "submitit", is unknown to a cluster that checks wckeys.
-        self.update_parameters(wckey=None, **self._convert_parameters(parameters))
-
-    @classmethod
-    def affinity(cls) -> int:
-        """Whether there is an srun here, the launcher has checked; a job script can be written without."""
-        return 2
-
-    def _num_tasks(self) -> int:
-        """Ranks of a job: what srun is told, then what the job asks for."""
-        if not self.parameters["use_srun"]:
-            return 1
-        for argument in self.parameters["srun_args"] or []:
-            if argument.startswith("--ntasks="):
-                return int(argument.partition("=")[2])
-        if ntasks := self.parameters["additional_parameters"].get("ntasks"):
-            return int(ntasks)
-        return (self.parameters["nodes"] or 1) * (self.parameters["ntasks_per_node"] or 1)
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        lines = super()._make_submission_file_text(command, uid).split("\n")
-        for name, value in self.parameters["additional_parameters"].items():
-            if value is None:
-                lines.remove(f"#SBATCH --{name.replace('_', '-')}=None")
+def text_of(options: Mapping[str, Any], first_line: str, setup: Sequence[str], command: str) -> str:
+    """The text of one: ``options`` of sbatch, but for those that are None, and what the job does."""
+    lines = [first_line, "", "# Parameters"]
+    for name, value in sorted(options.items()):
         # Two underscores stand for one of sbatch's own, as in --gpu_cmode.
-        names = re.compile("(?<=^#SBATCH --)[^=]+")
-        lines = [names.sub(lambda name: name[0].replace("--", "_"), line) for line in lines]
-        setup = self.parameters["setup"] or [""]
-        if setup[0].startswith("#!"):
-            lines.remove(setup[0])
-            lines[0] = setup[0]
-        return "\n".join(lines)
+        option = f"#SBATCH --{name.replace('_', '-').replace('--', '_')}"
+        if value is not None:
+            lines.append(option if value is True else f"{option}={shlex.quote(str(value))}")
+    lines += ["", "# setup", *setup, "", "# command", "export SUBMITIT_EXECUTOR=slurm", command, ""]
+    return "\n".join(lines)
 
-    def submit_jobs(self, command: str, jobs: int, parallel: int, script: Path) -> str:
-        """Submit an array of ``jobs`` that execute ``command``, of which ``parallel`` run at a time;
-        return its id. While Slurm's controller is away, go on trying for some minutes.
 
-        Args:
-            script: where to write the job script; `job_of` knows the job by it.
+def submit(text: str, script: Path) -> str:
+    """Submit a job with the ``text`` of a job script; return its id. While Slurm's controller is away, go on trying for
+    some minutes.
 
-        Raises:
-            Refused: Slurm did not take it.
-        """
-        self.parameters |= {"map_count": jobs, "array_parallelism": parallel}
-        text = self._make_submission_file_text(command, "")
-        script.write_text(text)
-        deadline = time.monotonic() + TRY_FOR_S
-        while True:
-            done = _sbatch(script, environment(text))
-            # Whatever its exit code: a site's wrapper may have failed after Slurm had taken the job.
-            if taken := TAKEN.findall(done.stdout) or PARSABLE.findall(done.stdout):
-                return str(taken[-1])
-            ended = f"sbatch ended with exit code {done.returncode}, and named no job"
-            error = done.stderr.strip() or ended
-            killed = done.returncode < 0  # perhaps after Slurm had taken the job
-            if not killed and not AWAY.search(error):
-                answered, job_id = job_of(script)
-                if job_id:
-                    return job_id
-                if answered:
-                    script.unlink()
+    Args:
+        script: where to write the text; `job_of` knows the job by it.
+
+    Raises:
+        Refused: Slurm did not take it.
+    """
+    script.write_text(text)
+    deadline = time.monotonic() + TRY_FOR_S
+    while True:
+        done = subprocess.run(
+            ["sbatch", script], env=environment(text), capture_output=True, text=True,
+            errors="replace", start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
+        )  # fmt: skip
+        # Whatever its exit code: a site's wrapper may have failed after Slurm had taken the job.
+        if taken := TAKEN.findall(done.stdout) or PARSABLE.findall(done.stdout):
+            return str(taken[-1])
+        ended = f"sbatch ended with exit code {done.returncode}, and named no job"
+        error = done.stderr.strip() or ended
+        killed = done.returncode < 0  # perhaps after Slurm had taken the job
+        if not killed and not AWAY.search(error):
+            answered, job_id = job_of(script)
+            if job_id:
+                return job_id
+            if answered:
+                script.unlink()
+            raise Refused(error)
+        log.warning("%s; trying again (Ctrl-C twice: give up)", error)
+        answers = 0
+        while answers < 2:  # it may give one before it has taken all that waited
+            time.sleep(ASK_EVERY_S)
+            answered, job_id = job_of(script)
+            if job_id:
+                return job_id
+            if time.monotonic() > deadline:
                 raise Refused(error)
-            log.warning("%s; trying again (Ctrl-C twice: give up)", error)
-            answers = 0
-            while answers < 2:  # it may give one before it has taken all that waited
-                time.sleep(ASK_EVERY_S)
-                answered, job_id = job_of(script)
-                if job_id:
-                    return job_id
-                if time.monotonic() > deadline:
-                    raise Refused(error)
-                answers += answered
-
-
-def _sbatch(script: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """sbatch itself tries for minutes where Slurm has no room for more jobs; that is said at once."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        ["sbatch", script], env=variables, stdout=pipe, stderr=pipe, text=True, errors="replace",
-        start_new_session=True,  # Ctrl-C leaves no job behind that is not recorded
-    ) as sbatch:  # fmt: skip
-        assert sbatch.stdout and sbatch.stderr
-        try:
-            said = ""
-            for line in sbatch.stderr:
-                said += line
-                if "retrying" in line:
-                    log.warning("%s (Ctrl-C twice: give up)", line.strip())
-            output = sbatch.stdout.read()
-        except BaseException:
-            sbatch.kill()
-            raise
-    return subprocess.CompletedProcess(sbatch.args, sbatch.returncode, output, said)
+            answers += answered
 
 
 def environment(script: str) -> dict[str, str]:
@@ -187,7 +129,6 @@ def guarded(
         together: the ranks of the job share a run, which fails with any of them.
         timeouts: how often the job is requeued because its time was over.
     """
-    shebang = [line for line in setup[:1] if line.startswith("#!")]
     package = source.package.partition(".")[0]
     project = source.root and repository_of(source.root / package)
     needed = f"-e {shlex.quote(str(project))}" if package else "hpc-hydra"
@@ -200,7 +141,7 @@ def guarded(
     }
     before = "\n".join(f"hpc_{name}={shlex.quote(value)}" for name, value in variables.items())
     functions = Path(__file__).with_suffix(".sh").read_text()
-    return [*shebang, before, functions, *setup[len(shebang) :], BEGIN]
+    return [before, functions, *setup, BEGIN]
 
 
 def job_of(script: Path) -> tuple[bool, str | None]:
@@ -209,8 +150,3 @@ def job_of(script: Path) -> tuple[bool, str | None]:
     pairs = (line.partition(" ") for line in (queue or "").splitlines())
     jobs = [job_id for job_id, _, command in pairs if command.strip() == str(script)]
     return queue is not None, jobs[0] if jobs else None
-
-
-def max_jobs_per_array() -> int:
-    """What the cluster allows, one less than its MaxArraySize; Slurm's default where it does not say."""
-    return max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)

@@ -28,7 +28,7 @@ from .. import _attempt as attempt
 from .. import _records as records
 from .._files import locked, writable_by_all
 from .._hydra import Composer, config_folders, subdir_of
-from .._job.submission import KILLED, Result, Run, Work, log_name
+from .._job.submission import Result, Run, Work, log_name
 from .._overrides import directory_override, typed_overrides
 from .._recording import (
     LauncherError,
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BY_NUMBER = "${hydra.job.num}"  # Hydra's own hydra.sweep.subdir
+ALIKE = (
+    "each run has %d ranks: processes that are to work on it together. If the task does not ask which one it is, all do "
+    "the same: one with cpus_per_task would do"
+)
 LOCK_S = 30.0  # in which another command has submitted its runs
 
 
@@ -55,9 +59,10 @@ class Launcher(stock.BaseSubmititLauncher):
     directory: Path  # of the sweep
     folder: Path  # of its jobs
     _CANCEL: str  # command that ends jobs
+    _ASK_EVERY_S: float  # for their states
+    _GONE: str  # what is said of one without a state
     total = 0  # of runs, in all batches, if the sweeper says it
-    _copy: Path | None = None  # of the source
-    _roots: Sequence[str] = ()  # in it, from which modules are imported
+    _roots: Sequence[str] = ()  # in the copy of the source, from which modules are imported
     _earlier: Earlier
 
     def launch(
@@ -81,10 +86,14 @@ class Launcher(stock.BaseSubmititLauncher):
             )
         refuse_foreign(self.directory, self.directory / records.SWEEP, self.folder)
         self._check()
+        only = self.params["only_runs"] or ()
+        if self.total and (unknown := [each for each in only if each not in range(self.total)]):
+            raise LauncherError(
+                f"hydra.launcher.only_runs: {unknown[0]} is none of {self.total} runs"
+            )
         runs = [Run(number, list(own)) for number, own in enumerate(job_overrides, initial_job_idx)]
         pin_sweep(self.config, self.directory)
-        if self._subdir() != BY_NUMBER:
-            self._refuse_shared_directories(runs)
+        self._refuse_shared_directories(runs)
         if self.params["test_only"]:
             self._test()
             sys.exit()
@@ -124,39 +133,34 @@ class Launcher(stock.BaseSubmititLauncher):
         """
         print("runs on this machine")
 
-    def _subdir(self) -> str:
-        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
-        return str(sweep["subdir"])
-
     def _refuse_shared_directories(self, runs: list[Run]) -> None:
         """Raises:
         LauncherError: by a `hydra.sweep.subdir` two runs have one directory, or one inside of the other; or one has
             another one's number, or what the sweep itself has.
         """
+        sweep: Any = OmegaConf.to_container(self.config.hydra.sweep, resolve=False)
+        if sweep["subdir"] == BY_NUMBER:
+            return
         composer = Composer(self.hydra_context.config_loader, self.config)
-        known: dict[str, int] = {}
-        above: dict[str, int] = {}  # the folders of these
-        for run in runs:
-            place = subdir_of(composer.compose(run.overrides), run.number)
+        places = [subdir_of(composer.compose(run.overrides), run.number) for run in runs]
+        owners = {place: run.number for run, place in zip(runs, places, strict=True)}
+        for run, place in zip(runs, places, strict=True):
             first = place.partition("/")[0]
-            folders = [str(each) for each in Path(place).parents]
-            around = [known[each] for each in folders if each in known]
-            around += [above[place]] if place in above else []
-            above.update(dict.fromkeys(folders, run.number))
-            if known.setdefault(place, run.number) != run.number:
-                why = f"of runs {known[place]} and {run.number}: each needs one of its own"
+            around = [owners[each] for each in map(str, Path(place).parents) if each in owners]
+            if owners[place] != run.number:
+                why = f"of runs {run.number} and {owners[place]}: each needs one of its own"
             elif first in ("jobs", "earlier", "rerun") or records.SOURCE.fullmatch(first):
                 why = f"of run {run.number}, but {first} is the sweep's own"
-            elif first in ("", ".."):
+            elif first in ("", ".", ".."):
                 why = f"of run {run.number}, but has to lie below hydra.sweep.dir"
             elif around:
-                why = f"of run {run.number}, and of run {around[0]} one inside of the other"
+                why = f"of run {run.number}, inside of that of run {around[0]}"
             elif first.isdecimal() and place != str(run.number):
                 why = f"of run {run.number}, though numbers are for the runs of these numbers: put a word before it"
             else:
                 continue
             raise LauncherError(
-                f"hydra.sweep.subdir={self._subdir()}: {place} would be the directory {why}"
+                f"hydra.sweep.subdir={sweep['subdir']}: {place} would be the directory {why}"
             )
 
     def _warn_of_others(self) -> None:
@@ -169,36 +173,28 @@ class Launcher(stock.BaseSubmititLauncher):
     # --- submission ------------------------------------------------------------------------------
 
     def _submit_what_is_left(self, runs: list[Run]) -> list[Run]:
-        """Submit those of ``runs`` that an earlier call in this directory has not submitted, or that
-        have ended without completing; return them. Slurm may have refused some."""
+        """Give ``runs`` the jobs that they have by the records. Submit those that an earlier call in this directory has
+        not submitted, or that have ended without completing; return them. Slurm may have refused some."""
+        overrides = typed_overrides(self.config)
         try:
             with locked(self.folder / "lock", LOCK_S):
-                if left := self._take_over(runs):
+                self._earlier = Earlier(
+                    self.directory, self.folder, overrides, runs, self.params, self._EXECUTOR
+                )
+                self._adopt(runs)
+                ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
+                left = self._earlier.make_way(runs, self._under_way if ours else None)
+                if len(left) < len(runs):
+                    log.info("%d to submit, the others are complete or under way", len(left))
+                if left:
                     self._submit(left, runs)
                 if (self.directory / records.SUBMITTED).exists():
-                    self._record(runs)
+                    self._earlier.record(runs)
                 return left
         except BlockingIOError as error:
             raise LauncherError(
                 f"another command is submitting the runs of {self.directory}: repeat this in a moment"
             ) from error
-
-    def _take_over(self, runs: list[Run]) -> list[Run]:
-        """Give ``runs`` the jobs that they have by the records; return those that need a new one."""
-        self._earlier = Earlier(
-            self.directory,
-            self.folder,
-            typed_overrides(self.config),
-            runs,
-            self.params,
-            by_number=self._subdir() == BY_NUMBER,
-        )
-        self._adopt(runs)
-        ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
-        left = self._earlier.make_way(runs, self._under_way if ours else None)
-        if len(left) < len(runs):
-            log.info("%d to submit, the others are complete or under way", len(left))
-        return left
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that are theirs, though no record says so."""
@@ -211,9 +207,6 @@ class Launcher(stock.BaseSubmititLauncher):
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
         """Submit jobs for the runs that are ``left`` of ``runs``, and assign these to them."""
 
-    def _record(self, runs: list[Run], submission: dict[str, Any] | None = None) -> None:
-        self._earlier.record(self._EXECUTOR, runs, submission)
-
     @staticmethod
     def _command(python: str, submission: Path, first_job: int) -> str:
         """The shell command of the jobs whose array begins with job ``first_job`` of the submission."""
@@ -221,9 +214,9 @@ class Launcher(stock.BaseSubmititLauncher):
         return f"{python} -u -m {module} {shlex.quote(str(submission))} {first_job}"
 
     def _prepare(
-        self, jobs: list[list[Run]], runs: list[Run], shared: bool, **parameters: Any
-    ) -> Path:
-        """Write what ``jobs`` have to do and what they need for it; return that file."""
+        self, jobs: list[list[Run]], runs: list[Run], **parameters: Any
+    ) -> tuple[Path, Work]:
+        """Write what ``jobs`` have to do and what they need for it; return that file, and what is in it."""
         import cloudpickle
 
         number = len(list(self.folder.glob("submission_*.pkl")))
@@ -241,10 +234,12 @@ class Launcher(stock.BaseSubmititLauncher):
         }
         if submission["git_diff"]:
             submission["git_diff"] = os.path.relpath(path.with_suffix(".diff"), self.directory)
+        copied = None
         if self.params["copy_source"] and self.source.files:
             folder = records.claim(self.directory / "source")
             self.source.copy(folder)
-            self._copy, top = folder, self.source.top
+            top = self.source.top
+            copied = str(top), str(folder)
             roots = [os.path.relpath(root, top) for root in self.source.roots]
             self._roots = [os.path.normpath(folder / root) for root in roots]
             submission["source"] = folder.name
@@ -259,14 +254,13 @@ class Launcher(stock.BaseSubmititLauncher):
         for job in jobs:
             for run in job:
                 run.submission = number
-        self._record(runs, submission)
+        self._earlier.record(runs, submission)
         of_runs = ("submission", "source", "git_commit", "git_diff")
         work = Work(
             sweep_dir=str(self.directory),
-            shared=shared,
             timeout_min=self.params["timeout_min"],
             process_per_run=self.params["process_per_run"],
-            source=(str(self.source.top), str(self._copy)) if self._copy else None,
+            source=copied,
             roots=[*self._roots],
             origin={name: submission[name] for name in of_runs},
             **parameters,
@@ -274,45 +268,41 @@ class Launcher(stock.BaseSubmititLauncher):
         common = (self.hydra_context, self.task_function, self.config, Singleton.get_state())
         todo = ([(run.number, run.overrides) for run in job] for job in jobs)
         work.write(path, cloudpickle.dumps(common), todo)
-        return path
+        if work.ranks > 1 and not work.shared:
+            log.info(ALIKE, work.ranks)
+        return path, work
 
     def _python_path(self) -> str:
         before = os.environ.get("PYTHONPATH")
         return os.pathsep.join(path for path in (*self._roots, before) if path)
 
-    def _assign(self, jobs: Mapping[str, list[Run]], shared: bool, ranks: int) -> None:
+    def _assign(self, jobs: Mapping[str, list[Run]], work: Work) -> None:
         """Note which runs the ``jobs``, by id, are to do."""
         folder = os.path.relpath(self.folder, self.directory)
         for job_id, job in jobs.items():
-            alone = len(job) == 1 and not shared
+            alone = len(job) == 1 and not work.shared
             for run in job:
-                run.job_id, run.ranks = job_id, 1 if shared else ranks
+                run.job_id, run.ranks = job_id, 1 if work.shared else work.ranks
                 run.log = f"{folder}/{log_name(job_id, run.number, 0, alone)}"
         records.note_jobs(self.directory, (vars(run) for job in jobs.values() for run in job))
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def _watch(self, runs: list[Run]) -> Watch:
-        from .waiting import Watch
-
-        return Watch(runs, self.folder)
-
     def _wait(self, runs: list[Run]) -> list[Result]:
         gc.unfreeze()
         gc.collect()  # what waiting needs finds room in that
         from .._table import print_table
-        from .waiting import View, wait
+        from .waiting import Queue, View, Watch, wait
 
-        watch = self._watch(runs)
+        jobs = {run.job_id for run in runs if run.job_id}
+        watch = Watch(runs, self.folder, Queue(jobs, self._states, self._ASK_EVERY_S, self._GONE))
         try:
             with View(len(runs)) as view:
-                wait(watch, view, self._end_of, self._give_up)
+                wait(watch, view, self._give_up)
         except OSError as error:
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
         pairs = list(zip(runs, returns, strict=True))
-        if killed := [run for run, result in pairs if result.error.startswith(KILLED)]:
-            self._explain(killed)
         print_table(self.directory)
         if (only := self.params["only_runs"]) is not None:
             for run, result in pairs:
@@ -326,17 +316,16 @@ class Launcher(stock.BaseSubmititLauncher):
         return returns
 
     def _result(self, run: Run, watch: Watch) -> Result:
-        if error := watch.given_up.get(run.number):
-            return Result(run.overrides, [], error)
+        error = watch.given_up.get(run.number, "not submitted")
         try:
-            return Result(run.overrides, watch.results.get(run.number, []))
+            return Result(run.overrides, watch.results.get(run.number, []), error)
         except PermissionError:  # somebody else's
             raise
-        except Exception as error:
-            log.warning("run %d: no result but that of run.json: %s", run.number, error)
+        except Exception as damage:
+            log.warning("run %d: no result but that of run.json: %s", run.number, damage)
             record = records.read(self.directory / str(run.number) / records.RUN)
             completed = record.get("state") == "COMPLETED"
-            result = Result(run.overrides, [], "" if completed else str(error))
+            result = Result(run.overrides, [], "" if completed else str(damage))
             result._return_value = record.get("result")
             return result
 
@@ -351,15 +340,12 @@ class Launcher(stock.BaseSubmititLauncher):
         except OSError as error:
             log.warning("run %d: no record of its end: %s", run.number, error)
 
-    def _explain(self, killed: list[Run]) -> None:
-        """Record what else is known of why these ended."""
-
     @abstractmethod
-    def _end_of(self, job_id: str) -> str | None:
-        """Why a job will give no more results; None if it may."""
+    def _states(self) -> Mapping[str, tuple[str, str]] | None:
+        """The state of each job, in Slurm's words, and why it waits; None: nobody answers."""
 
-    @abstractmethod
-    def _on_interrupt(self, runs: list[Run]) -> None: ...
+    def _on_interrupt(self, runs: list[Run]) -> None:
+        print(self._how_to_go_on(runs), file=sys.stderr)
 
     def _how_to_go_on(self, runs: list[Run]) -> str:
         name = shlex.quote(str(self.directory))
@@ -390,7 +376,7 @@ def _interrupt_deferred() -> Iterator[None]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        print("Ends when what was submitted is recorded; Ctrl-C again: at once", file=sys.stderr)
+        print("Ending once the jobs are recorded; Ctrl-C again: at once", file=sys.stderr)
 
     before = signal.signal(signal.SIGINT, note)
     try:

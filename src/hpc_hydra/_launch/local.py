@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,9 +26,9 @@ class LocalLauncher(Launcher):
 
     _EXECUTOR = "local"
     _CANCEL = "kill"
+    _ASK_EVERY_S = 1
+    _GONE = "its process has ended"
     _started = False
-    _asked = 0.0
-    _alive: set[str]
 
     def _check(self) -> None:
         super()._check()
@@ -50,7 +51,7 @@ class LocalLauncher(Launcher):
                 file=sys.stderr,
             )
         jobs = [left[place::places] for place in range(min(places, len(left)))]
-        submission = self._prepare(jobs, runs, False, use_srun=True, ranks=ranks, signal_delay_s=30)
+        submission, work = self._prepare(jobs, runs, shared=False, ranks=ranks, signal_delay_s=30)
         # Numerical libraries start a thread for each core of the machine unless told otherwise.
         threads = os.environ.get("OMP_NUM_THREADS", cpus)
         variables = [f"PYTHONPATH={self._python_path()}", f"OMP_NUM_THREADS={threads}"]
@@ -69,9 +70,7 @@ class LocalLauncher(Launcher):
                         timeout_min=self.params["timeout_min"],
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
-                self._assign({str(process.pid): job}, False, ranks)
-        # Until it is asked; the last answer is about the batch before.
-        self._asked, self._alive = time.monotonic(), {str(run.job_id) for run in runs}
+                self._assign({str(process.pid): job}, work)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
         host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
@@ -82,14 +81,12 @@ class LocalLauncher(Launcher):
             )
         return set(local_jobs(self.folder))
 
-    def _end_of(self, job_id: str) -> str | None:
-        if time.monotonic() > self._asked + 1:
-            self._asked, self._alive = time.monotonic(), self._under_way()
-        return None if job_id in self._alive else "its process has ended"
+    def _states(self) -> Mapping[str, tuple[str, str]]:
+        return dict.fromkeys(self._under_way(), ("RUNNING", ""))
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         if not self._started:
-            print(self._how_to_go_on(runs), file=sys.stderr)
+            super()._on_interrupt(runs)
             return
         processes = self._under_way()
         print("\nStopping the runs; they save what they can.", file=sys.stderr)

@@ -9,10 +9,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -22,15 +21,13 @@ from .. import _squeue as squeue
 from .._job.submission import Run, Work
 from .._overrides import typed_overrides
 from .._recording import LauncherError
+from .._signals import WARNING
 from .._source import Source
 from .config import CommonConf
 from .gpus import GPUS
+from .job_script import environment, guarded, job_of, submit, text_of
 from .launcher import Launcher
 from .refusal import Refused
-
-if TYPE_CHECKING:
-    from .job_script import SlurmExecutor
-    from .waiting import Watch
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +35,17 @@ SILENT = (
     "Slurm does not answer squeue, so it is not known which runs are under way; try again later."
 )
 SHORTEST_DELAY_S = 20
-# Not of the job script.
-OWN = {"runs_per_job", "gpus", "gpus_of_node", *vars(CommonConf())} - {"stderr_to_stdout"}
+# Fields that sbatch knows by another name, and those that are no options of it.
+NAMES = {
+    "name": "job_name",
+    "timeout_min": "time",
+    "mem_gb": "mem",
+    "tasks_per_node": "ntasks_per_node",
+}
+OWN = {
+    "additional_parameters", "array_parallelism", "gpus", "gpus_of_node", "max_num_timeout", "python",
+    "runs_per_job", "setup", "signal_delay_s", "srun_args", "use_srun", *vars(CommonConf()),
+}  # fmt: skip
 
 
 class SlurmLauncher(Launcher):
@@ -47,6 +53,8 @@ class SlurmLauncher(Launcher):
 
     _EXECUTOR = "slurm"
     _CANCEL = "scancel"
+    _ASK_EVERY_S = 30
+    _GONE = squeue.GONE
 
     def _check(self) -> None:
         super()._check()
@@ -54,10 +62,10 @@ class SlurmLauncher(Launcher):
             raise LauncherError("hydra.launcher.runs_per_job: one at least")
         if shutil.which("sbatch") is None or shutil.which("srun") is None:
             raise LauncherError(
-                "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or "
-                "choose +setup=local"
+                "Slurm's sbatch and srun are not here: type this on a login node of the cluster, or choose "
+                "this machine, with hydra/launcher=hpc_local (in a generated repository +setup=local)"
             )
-        self._make_executor()
+        self._check_request()
         if command := self.params["python"]:
             try:
                 python = Path(re.sub(r"\\([$`])", r"\1", shlex.split(command)[0]))
@@ -75,9 +83,59 @@ class SlurmLauncher(Launcher):
             if python.is_absolute() and python.parent.resolve() != here.resolve():
                 log.warning("jobs run with %s, this command with %s", python, sys.executable)
 
-    def _make_executor(self) -> SlurmExecutor:
-        from .job_script import SlurmExecutor, guarded
+    def _ranks(self) -> int:
+        """Of a job: what srun is told, then what the job asks for."""
+        if not self.params["use_srun"]:
+            return 1
+        for argument in self.params["srun_args"] or []:
+            if argument.startswith("--ntasks="):
+                return int(argument.partition("=")[2])
+        if ntasks := (self.params["additional_parameters"] or {}).get("ntasks"):
+            return int(ntasks)
+        return (self.params["nodes"] or 1) * (self.params["tasks_per_node"] or 1)
 
+    def _script(self, submission: Path, first: int = 0, jobs: int = 0, parallel: int = 1) -> str:
+        """That of an array of ``jobs``, of which ``parallel`` run at a time, from the ``first`` one of the submission;
+        or of a job alone."""
+        folder = str(Path(self.params["submitit_folder"]).absolute())
+        together = self.params["runs_per_job"] == 1
+        setup = [*(self.params["setup"] or [])]
+        first_line = setup.pop(0) if setup[:1] and setup[0].startswith("#!") else "#!/bin/bash"
+        if python_path := self._python_path():
+            setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
+        python = self.params["python"] or shlex.quote(sys.executable)
+        timeouts = self.params["max_num_timeout"]
+        log = f"{folder}/{'%A_%a' if jobs else '%j'}_%t_log"
+        streams = {"output": f"{log}.out", "error": f"{log}.err"}
+        if self.params["stderr_to_stdout"]:
+            del streams["error"]
+        options = {NAMES.get(name, name): self.params[name] for name in {*self.params} - OWN}
+        if mem := options["mem"]:
+            options["mem"] = f"{int(mem)}GB" if mem == int(mem) else f"{int(mem * 1024)}MB"
+        options |= {name: path.replace("%t", "0") for name, path in streams.items()}
+        options |= {
+            "array": f"0-{jobs - 1}%{min(jobs, parallel)}" if jobs else None,
+            "exclusive": self.params["exclusive"] or None,
+            "open-mode": "append",
+            "signal": f"{WARNING.name.removeprefix('SIG')}@{self._signal_delay_s()}",
+            **(self.params["additional_parameters"] or {}),
+        }
+        command = self._command(python, submission, first)
+        if self.params["use_srun"]:
+            arguments = [word for name, path in streams.items() for word in (f"--{name}", path)]
+            if self._ranks() > 1:
+                # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
+                arguments += [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
+            arguments += self.params["srun_args"] or []
+            command = f"{shlex.join(['srun', '--unbuffered', *arguments])} {command}"
+        setup = guarded(setup, folder, python, self.source, together, timeouts)
+        return text_of(options, first_line, setup, command)
+
+    def _check_request(self) -> None:
+        """Raises:
+        LauncherError: sbatch, squeue or the launcher itself would not do what is asked for. That is so if there is a
+            number of GPUs, or a type, and nothing in the request follows from it.
+        """
         additional = self.params["additional_parameters"] or {}
         if "clusters" in additional or "SBATCH_CLUSTERS" in os.environ:
             raise LauncherError(
@@ -90,27 +148,6 @@ class SlurmLauncher(Launcher):
                 f"{folder}: sbatch gives % and \\ in the names of logs a meaning; "
                 "choose another hydra.sweep.dir=, or leave hydra.launcher.submitit_folder as it is"
             )
-        parameters = {name: value for name, value in self.params.items() if name not in OWN}
-        together = self.params["runs_per_job"] == 1
-        self._check_gpus()
-        setup = list(parameters["setup"] or [])
-        if python_path := self._python_path():
-            setup.append(f"export PYTHONPATH={shlex.quote(python_path)}")
-        python = parameters["python"] or shlex.quote(sys.executable)
-        timeouts = parameters["max_num_timeout"]
-        parameters["signal_delay_s"] = self._signal_delay_s()
-        parameters["setup"] = guarded(setup, folder, python, self.source, together, timeouts)
-        executor = SlurmExecutor(folder, **parameters)
-        if executor._num_tasks() > 1:
-            # Ranks that share a run would wait for one that fails; where runs share a job, a rank may.
-            arguments = [f"--kill-on-bad-exit={int(together)}", "--wait=0"]
-            executor.parameters["srun_args"] = [*arguments, *(parameters["srun_args"] or [])]
-        return executor
-
-    def _check_gpus(self) -> None:
-        """Raises:
-        LauncherError: there is a number of GPUs, or a type, and nothing in the request follows from it.
-        """
         if self.params["gpus"] is None and self.params["gpus_of_node"] is not None:
             raise LauncherError(
                 "+gpu= chooses among GPUs: choose a launcher that asks for some, such as +setup=hpc_gpu"
@@ -130,8 +167,6 @@ class SlurmLauncher(Launcher):
         return min(int(self.params["signal_delay_s"]), max((limit_s - 60) // 8, SHORTEST_DELAY_S))
 
     def _test(self) -> None:
-        from .job_script import environment
-
         script = self.job_script()
         print(script, flush=True)
         sbatch = ["sbatch", "--test-only"]
@@ -146,54 +181,48 @@ class SlurmLauncher(Launcher):
     def job_script(self) -> str:
         """That of a single run, whatever the task."""
         self.source = Source(getattr(self, "task_function", None))
-        executor = self._make_executor()
-        command = self._command(executor.python, Path("SUBMISSION"), 0)
-        return executor._make_submission_file_text(command, "")
+        self._check_request()
+        return self._script(Path("SUBMISSION"))
 
     def _submit(self, left: list[Run], runs: list[Run]) -> None:
-        from .job_script import max_jobs_per_array
-
         per_job, delay_s = self.params["runs_per_job"], self._signal_delay_s()
-        shared, use_srun = per_job > 1, self.params["use_srun"]
         jobs = [left[first : first + per_job] for first in range(0, len(left), per_job)]
         if delay_s != self.params["signal_delay_s"]:
             log.info("runs are warned %d s before their short time limit", delay_s)
-        ranks = self._make_executor()._num_tasks()
-        if ranks > 1 and not shared:
-            log.info("each run has %d ranks: processes that are to work on it together", ranks)
-        submission = self._prepare(
-            jobs, runs, shared, use_srun=use_srun, ranks=ranks, signal_delay_s=delay_s
+        submission, work = self._prepare(
+            jobs, runs, shared=per_job > 1, ranks=self._ranks(), signal_delay_s=delay_s
         )
-        executor = self._make_executor()  # now with the copy of the source on its path
-        arrays = -(-len(jobs) // max_jobs_per_array()) if len(jobs) > 1 else 1
+        # What the cluster allows is one less than its MaxArraySize; Slurm's default where it does not say.
+        at_most = max(int(squeue.settings().get("MaxArraySize", 1001)) - 1, 1)
+        arrays = -(-len(jobs) // at_most)
         for array in range(arrays):
             first, end = (len(jobs) * number // arrays for number in (array, array + 1))
-            command = self._command(executor.python, submission, first)
             parallel = max(self.params["array_parallelism"] // arrays, 1)
             script = self.folder / f".{submission.stem}_{first}-{end}.sh"
             try:
-                job_id = executor.submit_jobs(command, end - first, parallel, script)
+                job_id = submit(self._script(submission, first, end - first, parallel), script)
             except Refused as refusal:
                 refused = [run for run in left if run.job_id is None]
                 if not script.exists():  # else it is not known whether Slurm has taken the job
                     self._earlier.take_back(refused, left, runs)
-                self._on_refusal(refusal, len(left) - len(refused), len(left))
+                reason = refusal.explained(len(left), self.params["qos"])
+                if refused == left:
+                    raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
+                log.error(
+                    "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
+                    "%s", len(left) - len(refused), len(left), reason, self._sweep_dir(),
+                )  # fmt: skip
                 return
-            self._note(jobs[first:end], job_id, shared, ranks, script)
+            self._note(jobs[first:end], job_id, work, script)
 
-    def _note(
-        self, jobs: list[list[Run]], job_id: str, shared: bool, ranks: int, script: Path
-    ) -> None:
+    def _note(self, jobs: list[list[Run]], job_id: str, work: Work, script: Path) -> None:
         """Record that ``jobs`` are the elements of array ``job_id``."""
-        numbered = {f"{job_id}_{element}": job for element, job in enumerate(jobs)}
-        self._assign(numbered, shared, ranks)
+        self._assign({f"{job_id}_{element}": job for element, job in enumerate(jobs)}, work)
         script.rename(self.folder / f"{job_id}_submission.sh")
         log.info("submitted as Slurm job %s", job_id)
 
     def _adopt(self, runs: list[Run]) -> None:
         """Give ``runs`` the jobs that Slurm took from a command that was killed before it noted them."""
-        from .job_script import job_of
-
         numbered = {run.number: run for run in runs}
         for script in self.folder.glob(".submission_*.sh"):
             answer, job_id = job_of(script)
@@ -204,20 +233,11 @@ class SlurmLauncher(Launcher):
                 continue
             name, _, elements = script.stem[1:].rpartition("_")
             first, end = map(int, elements.split("-"))
-            work, numbers = Work.numbers(self.folder / f"{name}.pkl", first, end)
-            if any(number not in numbered for job in numbers for number in job):
+            work, _, todos = Work.read(self.folder / f"{name}.pkl", first, end)
+            if any(number not in numbered for job in todos for number, _ in job):
                 continue  # of another batch of the sweeper
-            jobs = [[numbered[number] for number in job] for job in numbers]
-            self._note(jobs, job_id, work.shared, work.ranks, script)
-
-    def _on_refusal(self, refusal: Refused, taken: int, runs: int) -> None:
-        reason = refusal.explained(runs, self.params["qos"])
-        if not taken:
-            raise LauncherError(f"Slurm did not take the job: {reason}") from refusal
-        log.error(
-            "Slurm took %d of %d runs: %s\nWhen it takes more, repeat the command with "
-            "%s", taken, runs, reason, self._sweep_dir(),
-        )  # fmt: skip
+            jobs = [[numbered[number] for number, _ in job] for job in todos]
+            self._note(jobs, job_id, work, script)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
         if squeue.is_elsewhere(name := self._earlier.sweep.get("slurm_cluster")):
@@ -235,31 +255,8 @@ class SlurmLauncher(Launcher):
             if squeue.is_of(job.script, self.folder)
         }  # fmt: skip
 
-    def _watch(self, runs: list[Run]) -> Watch:
-        from .waiting import Queue, Watch
-
-        self._queue = Queue({run.job_id for run in runs if run.job_id})
-        return Watch(runs, self.folder, self._queue)
-
-    def _end_of(self, job_id: str) -> str | None:
-        return self._queue.end_of(job_id)
-
-    def _explain(self, killed: list[Run]) -> None:
-        states, deadline = dict[str, str](), time.monotonic() + 30
-        # A job ends after its last run.
-        while not all(squeue.is_over(states.get(str(run.job_id), "")) for run in killed):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(3)
-            states = {name: job.state for name, job in (squeue.jobs() or {}).items()}
-        for run in killed:
-            state = states.get(str(run.job_id), "")
-            if squeue.is_over(state) and state.partition(" ")[0] not in ("COMPLETED", "FAILED"):
-                with suppress(OSError):
-                    records.explain(self.directory / str(run.number), state)
-
-    def _on_interrupt(self, runs: list[Run]) -> None:
-        print(self._how_to_go_on(runs), file=sys.stderr)
+    def _states(self) -> Mapping[str, tuple[str, str]] | None:
+        return squeue.states_and_reasons()
 
 
 def job_script(config: DictConfig) -> str:

@@ -8,13 +8,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from .. import _squeue as squeue
-from .._job.submission import Result, Run, failed_first, log_of_rank, result_path
+from .._job.submission import Run, failed_first, log_of_rank, read_result, result_path
 from .._records import last_line, said_at_end
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
 # Until the next look, though the first one, which finds hundreds of failures, took long.
 LONGEST_S = 10
 LINE_EVERY_S = 10
-QUEUE_EVERY_S = 30
 BAR = 30  # characters at most
 TAIL = 2**16  # bytes of a log, which may be larger than the memory
 
@@ -36,7 +35,7 @@ class Watch:
         self,
         runs: Iterable[Run],
         folder: Path,
-        queue: Queue | None = None,
+        queue: Queue,
     ) -> None:
         self.folder = folder
         self.queue = queue
@@ -63,27 +62,16 @@ class Watch:
             found = self._found(run, there) if str(number) in with_results else []
             if found and all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
-                error = ""
-                if self._blame(run, self.results[number]):
-                    try:
-                        error = Result(run.overrides, self.results[number]).error
-                    except Exception as unreadable:
-                        error = f"its result cannot be read: {unreadable}"
-                self.close(run, error)
+                self.close(run, self._blame(run, self.results[number]))
             elif f"{run.job_id}_ended" in there:
-                names = [name for of_rank in found for name in of_rank if "failed" in name]
-                failed = [self.folder / name for name in names]
-                self.ended[number] = (
-                    Result(run.overrides, failed).error
-                    if self._blame(run, failed)
-                    else said_at_end(self.folder / f"{run.job_id}_ended")
-                )
+                error = self._blame(run, [self.folder / name for names in found for name in names])
+                self.ended[number] = error or said_at_end(self.folder / f"{run.job_id}_ended")
             elif f"{run.job_id}_stopped" in there:  # its job waits to be requeued
                 self.running.discard(number)
-            elif (log_file := (run.log or "").rpartition("/")[2]) in there:
+            elif (log_file := self._log(run)).name in there:
                 # After a kill Slurm requeues jobs without a word in a file.
-                at = self.queue.pending_at(str(run.job_id)) if self.queue else 0
-                waits = at and (self.folder / log_file).stat().st_mtime < at
+                at = self.queue.pending_at(str(run.job_id))
+                waits = at and log_file.stat().st_mtime < at
                 (self.running.discard if waits else self.running.add)(number)
 
     def _found(self, run: Run, there: set[str]) -> list[list[str]]:
@@ -94,16 +82,23 @@ class Watch:
             found.append([path.name for path in paths if path.name in there])
         return found
 
-    def _blame(self, run: Run, results: Sequence[Path]) -> bool:
-        """Whether one of the run's ranks has failed; then its log is that of the first one to do so."""
+    def _log(self, run: Run) -> Path:
+        return self.folder / str(run.log).rpartition("/")[2]
+
+    def _blame(self, run: Run, results: Sequence[Path]) -> str:
+        """The error of the rank that failed first, blank if none has; the run's log is then that of this rank."""
         first = failed_first(results)
-        if first and run.log:
-            run.log = log_of_rank(run.log, int(first.stem.split("_")[2]))
-        return first is not None
+        if first is None:
+            return ""
+        run.log = log_of_rank(str(run.log), int(first.stem.split("_")[2]))
+        try:
+            return str(read_result(first)["error"])
+        except Exception as unreadable:
+            return f"its result cannot be read: {unreadable}"
 
     def explained(self, run: Run, end: str) -> str:
         """Slurm's word for the ``end`` of a job, and the last one in its log."""
-        path = self.folder / (run.log or "").rpartition("/")[2]
+        path = self._log(run)
         if end == squeue.GONE and not path.exists():
             return squeue.NEVER_BEGUN
         text = ""
@@ -114,13 +109,21 @@ class Watch:
 
 
 class Queue:
-    """Which jobs Slurm still has, asked every QUEUE_EVERY_S seconds."""
+    """Which jobs there still are, asked now and then."""
 
-    def __init__(self, jobs: Collection[str]) -> None:
+    def __init__(
+        self,
+        jobs: Collection[str],
+        ask: Callable[[], Mapping[str, tuple[str, str]] | None],
+        every_s: float,
+        gone: str,
+    ) -> None:
         """Args:
         jobs: those that are waited for.
+        ask: for the state of each job, as Slurm calls it, and why it waits; None: nobody answers.
+        gone: what is said of a job that the answer does not have.
         """
-        self._jobs = jobs
+        self._jobs, self._ask, self._every_s, self._gone = jobs, ask, every_s, gone
         # How many wait for a reason that does not go away by itself.
         self.stuck: dict[str, int] = {}
         self._asked = time.monotonic()
@@ -128,19 +131,19 @@ class Queue:
         self._answers: list[dict[str, str]] = []
 
     def pending_at(self, job_id: str) -> float:
-        """When Slurm last said that the job waits to begin; 0 if it does not say so."""
+        """When it was last said that the job waits to begin; 0 if it is not said."""
         waits = self._answers and self._answers[-1].get(job_id) == "PENDING"
         return self._answered if waits else 0
 
     def end_of(self, job_id: str) -> str | None:
-        """Slurm's word for the end of the job, None if it goes on.
+        """The word for the end of the job, None if it goes on.
 
         It has ended if two answers say so: one may catch it between two states, and a network file
         system takes its time to show the result of a job that has just ended.
         """
-        if time.monotonic() - self._asked > QUEUE_EVERY_S:
+        if time.monotonic() - self._asked > self._every_s:
             self._answered = time.time()
-            answer = squeue.states_and_reasons()
+            answer = self._ask()
             # An outage of Slurm ends no sweep.
             known = {job: answer[job] for job in self._jobs if job in answer} if answer else {}
             now = {job: state for job, (state, _) in known.items()}
@@ -151,7 +154,7 @@ class Queue:
         states = [answer.get(job_id) for answer in self._answers]
         if len(states) < 2 or not all(map(squeue.is_over, states)):
             return None
-        return states[-1] or states[0] or squeue.GONE
+        return states[-1] or states[0] or self._gone
 
 
 class View:
@@ -181,7 +184,7 @@ class View:
         pending = len(watch.open) - running
         line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
         before, at = self._written
-        for why, jobs in watch.queue.stuck.items() if watch.queue else ():
+        for why, jobs in watch.queue.stuck.items():
             if why not in self._said:
                 self._said.add(why)
                 if self._drawn:
@@ -214,25 +217,20 @@ class View:
         print(f"\r\x1b[K{text}", end=end, file=sys.stderr, flush=True)
 
 
-def wait(
-    watch: Watch,
-    view: View,
-    end_of: Callable[[str], str | None],
-    give_up: Callable[[Run, str], None],
-) -> None:
+def wait(watch: Watch, view: View, give_up: Callable[[Run, str], None]) -> None:
     """Until all runs of ``watch`` are over. One whose job has ended without a result, for the reason
-    that the job script or ``end_of`` gives, is given up; ``give_up`` records that."""
+    that the job script or the queue gives, is given up; ``give_up`` records that."""
     while True:
         began = time.process_time()  # by the clock it may be much longer, on a busy login node
         # Asked before the look: then what a job left at its end is seen.
-        ends = {number: end_of(str(run.job_id)) for number, run in watch.open.items()}
+        ends = {number: watch.queue.end_of(str(run.job_id)) for number, run in watch.open.items()}
         watch.look()
         for number, run in list(watch.open.items()):
-            reason, end = watch.ended.get(number), ends[number]
-            if reason or end:
-                watch.given_up[number] = reason or watch.explained(run, str(end))
-                give_up(run, watch.given_up[number])
-                watch.close(run, watch.given_up[number])
+            end = ends[number]
+            if reason := watch.ended.get(number) or (end and watch.explained(run, end)):
+                watch.given_up[number] = reason
+                give_up(run, reason)
+                watch.close(run, reason)
         view.show(watch)
         if not watch.open:
             return
