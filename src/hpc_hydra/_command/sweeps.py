@@ -98,8 +98,12 @@ def run_named(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
         run = Path(number).absolute()
         if not (run / records.RUN).exists():
             fail(f"{number} is neither the number of a run nor its directory: {number} 0, perhaps?")
-        in_sweep = run.name.isdecimal() and records.is_sweep(run.parent)
-        directory, number = (run.parent if in_sweep else run), run.name
+        directory = next(filter(records.is_sweep, run.parents), run)
+        # Where runs have other names a link leads to each, by its number.
+        numbers = (each for each in directory.iterdir() if each.name.isdecimal())
+        number = next((each.name for each in numbers if each.samefile(run)), "")
+        if not number:  # it is alone
+            directory, number = run, run.name
     else:
         directory = named(name)
     return directory, run_of(directory, number)
