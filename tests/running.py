@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bytecode
 import pytest
 
 TEMPLATE = Path(__file__).resolve().parents[1]
@@ -127,6 +128,7 @@ def virtual_environment(folder: Path, *requirements: str | Path, of: str = sys.e
     ):
         done = run(TOOLS / "uv", *command, cwd=folder.parent)
         assert done.returncode == 0, done.stderr
+    bytecode.share(folder, of=Path(sys.prefix))
     return python
 
 
