@@ -46,7 +46,7 @@ lint:
 	$(ENV)/bin/mypy
 
 # Those tests of `make test` that take part in the table, and what takes too long for it.
-FAULTS := kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
+FAULTS := hydra_suites kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
 	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) tests/test_hydra_versions.py tests/template/test_for_pytorch.py $(PYTEST)

@@ -1,4 +1,6 @@
-"""What Hydra expects of a launcher: its own tests, on Slurm; on this machine they are the library's."""
+"""What Hydra expects of a launcher: its own tests, on Slurm; on this machine they are the library's.
+
+Those of folders and names, for which the launcher of a sweep makes no difference, in `make faults`."""
 
 import sys
 from pathlib import Path
@@ -8,7 +10,10 @@ from cluster import Cluster
 from running import TEMPLATE, run
 
 
-@pytest.mark.parametrize("suite", ["TestLauncher", "TestBatches", "TestIntegration"])
+@pytest.mark.parametrize(
+    "suite",
+    ["TestLauncher", "TestBatches", pytest.param("TestIntegration", marks=pytest.mark.long)],
+)
 def test_suite(cluster: Cluster, tmp_path: Path, suite: str) -> None:
     tests = TEMPLATE / "tests" / "library" / "test_launcher.py"
     done = run(
