@@ -12,6 +12,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import bytecode
 import faults
 import pytest
 from cluster import Cluster, missing
@@ -110,6 +111,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project
             path = path_with(folder / "bin", "git", TOOLS / "uv")
             ended = cookiecutter("--no-input", TEMPLATE, "create_venv=yes", cwd=folder, PATH=path)
             assert f"{project.path}/.venv is ready" in ended.stdout, ended.stdout + ended.stderr
+            bytecode.share(project.path / ".venv", of=Path(sys.prefix))
             probes = TEMPLATE / "tests" / "slurm" / "probe_models.py"
             shutil.copy(probes, packages(project.path / ".venv"))
             # What is imported is compiled here, and not by each of many jobs that start at once.

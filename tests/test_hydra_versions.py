@@ -7,8 +7,8 @@ import pytest
 from faults import ALL
 from running import TEMPLATE, run, see_packages, virtual_environment
 
-# Of a sweep one that fails, one without anything of the template, and one whose logging the app chose: what others show
-# besides is the same with any Hydra.
+# Of a sweep one that fails, one without anything of the template, one whose logging the app chose, and of Hydra's own
+# tests those whose sweeps differ most: what others show besides is the same with any Hydra.
 OF_HYDRA = (
     "command.py::test_help_starts_without_heavy_libraries",
     "command.py::test_no_place_for_outputs",
@@ -16,8 +16,9 @@ OF_HYDRA = (
     "composing.py",
     "hydra_names.py",
     "job_script.py",
-    "launcher.py::TestBatches",
-    "launcher.py::TestLauncher",
+    "launcher.py::TestLauncher::test_sweep_2_jobs",
+    "launcher.py::TestLauncher::test_sweep_2_optimizers",
+    "launcher.py::TestLauncher::test_sweep_with_custom_resolver",
     "overrides.py",
     "records.py",
     "running.py",

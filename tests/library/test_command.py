@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from .examples import zen_app as example
+from .hpc_command import hpc
 from .using import ONE_PROCESS, App, record, until
 
 
@@ -181,7 +182,8 @@ def supervisor_of(sweep: Path) -> int:
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if f"{sweep}/jobs/submission_0.pkl" in path.read_text().split("\0"):
+            words = path.read_text(errors="replace").split("\0")
+            if f"{sweep}/jobs/submission_0.pkl" in words:
                 parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
                 found[int(path.parent.name)] = int(parent)
     (supervisor,) = (process for process, parent in found.items() if parent not in found)
@@ -190,12 +192,13 @@ def supervisor_of(sweep: Path) -> int:
 
 def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     """`command | tee log` would hang until the last run has ended."""
-    ended = zen_app("+setup=local", "steps=40", "hydra.launcher.wait=false", PAUSE_S="0.2")
+    ended = zen_app("+setup=local", "steps=1000", "hydra.launcher.wait=false", PAUSE_S="0.2")
     assert ended.returncode == 0, ended.stderr
     assert record(zen_app.sweep)["runs"][0]["job_id"]
     assert not (zen_app.sweep / "0" / "run.json").exists() or (
         record(zen_app.sweep / "0")["state"] == "RUNNING"
     )
+    assert hpc("cancel", zen_app.sweep, "--yes").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -94,15 +94,15 @@ def test_a_sweep_in_batches_goes_on(zen_app: App) -> None:
     and in directories of its own, wherever these values would put them."""
     subdir = "hydra.sweep.subdir=s_${steps}_${lr}"
     batches = "hydra.sweeper.max_batch_size=1"
-    assert zen_app("lr=0.1,-1,0.2", "steps=2", *OPTIONS, subdir, batches).returncode == 1
+    assert zen_app("lr=-1,0.2", "steps=2", *OPTIONS, subdir, batches).returncode == 1
     source = zen_app.folder / "zen_app" / "__init__.py"
     source.write_text(source.read_text().replace("if lr < 0", "if lr < -1"))
     done = hpc("retry", "--yes")
     assert "1 more, of later batches, were never submitted" in done.stdout
-    assert done.returncode == 0 and "3 runs: 3 completed" in done.stdout, done.stderr
+    assert done.returncode == 0 and "2 runs: 2 completed" in done.stdout, done.stderr
     more = hpc("retry", "--yes", "steps=3")
     assert more.returncode == 0, more.stderr
-    for number in range(3):
+    for number in range(2):
         assert steps(zen_app.sweep / str(number)) == [1, 2, 3]
 
 

@@ -75,7 +75,7 @@ def services(dead: str = "Z") -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(") ")
+            name, _, rest = stat.read_text(errors="replace").partition("(")[2].rpartition(") ")
             state, parent = rest.split()[:2]
             if (name, int(parent)) == ("wandb-core", os.getpid()) and state != dead:
                 found.append(int(stat.parent.name))

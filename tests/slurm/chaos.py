@@ -141,7 +141,7 @@ class Chaos:
             with suppress(OSError):
                 variables = (path / "environ").read_bytes().split(b"\0")
                 if f"CHAOS={self.folder}".encode() in variables:
-                    yield int(path.name), (path / "comm").read_text().strip()
+                    yield int(path.name), (path / "comm").read_text(errors="replace").strip()
 
     def do_kill_a_run(self, sweep: Sweep) -> None:
         os.kill(self.chance.choice(runs_of(sweep.directory)), signal.SIGKILL)

@@ -199,11 +199,11 @@ class Cluster:
             ended = _becomes_true(lambda: not self._processes(), seconds=5)
             # SIGKILL goes out until it finds nobody, since a process may have started another one in between.
             if not ended and not _becomes_true(
-                lambda: not self._signal_processes(signal.SIGKILL), seconds=20
+                lambda: not self._signal_processes(signal.SIGKILL), seconds=60
             ):
                 raise TimeoutError(f"still running after SIGKILL: {self._processes()}")
             for process in self._daemons.values():
-                process.wait(10)
+                process.wait(60)
             shutil.rmtree(self.directory)
             self.environment, self._daemons = {}, {}
         if self._sigterm_handler is not None:
@@ -437,7 +437,7 @@ class Cluster:
         own = {"PATH": PATH, "MYSQL_UNIX_PORT": f"{self.directory}/mariadb.socket"}
         return inherited | own | self.environment
 
-    def _wait_for(self, name: str, ready: Callable[[], bool], seconds: float = 30) -> None:
+    def _wait_for(self, name: str, ready: Callable[[], bool], seconds: float = 120) -> None:
         def ready_or_dead() -> bool:
             for each, process in self._daemons.items():
                 if process.poll():

@@ -64,7 +64,7 @@ def supervisors_of(sweep: Path) -> dict[str, int]:
     for process in processes:
         if processes[process] not in processes:
             try:
-                environment = Path(f"/proc/{process}/environ").read_text()
+                environment = Path(f"/proc/{process}/environ").read_text(errors="replace")
             except OSError:  # it has just ended
                 continue
             variables = dict(each.split("=", 1) for each in environment.split("\0") if "=" in each)
@@ -85,12 +85,14 @@ def processes_of(sweep: Path) -> dict[int, int]:
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            words = path.read_text().split("\0")
+            words = path.read_text(errors="replace").split("\0")
             if (
                 any(word.startswith(f"{sweep}/jobs/submission_") for word in words)
                 and "srun" not in words
             ):
-                parent = (path.parent / "stat").read_text().rpartition(")")[2].split()[1]
+                parent = (
+                    (path.parent / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
+                )
                 found[int(path.parent.name)] = int(parent)
     return found
 

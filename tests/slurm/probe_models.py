@@ -86,12 +86,22 @@ class Traced(Probe):
         self.steps += 1
         with (directory / f"steps_{rank}").open("a") as trace:
             print("begin", self.steps, file=trace, flush=True)
-            pace = (directory.parent / "pace").read_text().split()
             if (directory / "greedy").exists():
                 os.urandom(1024**3)
-            time.sleep(float(pace[min(rank, 1)]))
+            pause(directory.parent / "pace", rank)
             super().partial_fit(*args, **kwargs)
             print("end", self.steps, file=trace, flush=True)
+
+
+def pause(pace: Path, rank: int) -> None:
+    """As many seconds as the file says for that rank; less where it says so meanwhile."""
+    began, seconds = time.monotonic(), float("inf")
+    while True:
+        seconds = min(seconds, float(pace.read_text().split()[min(rank, 1)]))
+        left = began + seconds - time.monotonic()
+        if left <= 0:
+            return
+        time.sleep(min(left, 0.2))
 
 
 def traced_mlp(**parameters: Any) -> Traced:
@@ -109,7 +119,7 @@ def meeting(seed: int, **parameters: Any) -> Any:
     own = json.dumps({**vars(process), "seed": seed})
     if process.rank == 0:
         with socket.create_server(("", address[1])) as listener:
-            listener.settimeout(60)
+            listener.settimeout(120)
             others = [listener.accept()[0] for _ in range(process.world_size - 1)]
             heard = ", ".join([own, *(other.makefile().readline().strip() for other in others)])
             for other in others:
@@ -125,7 +135,7 @@ def meeting(seed: int, **parameters: Any) -> Any:
 
 def connection(address: tuple[str, int]) -> socket.socket:
     """To whom may not listen yet."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         try:
             return socket.create_connection(address, timeout=60)

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from hpc_experiment import models
 from hydra.core.hydra_config import HydraConfig
 
@@ -16,6 +15,8 @@ def traced_cnn(heavy_mib: int = 0, **parameters: Any) -> Any:
     It notes when it begins a step, in the run's directory; a step takes as many seconds longer as the file `pace`
     beside that directory says. A checkpoint of it is so heavy that writing it takes its time.
     """
+    import torch
+
     net = models.cnn(**{**parameters, "dropout": 0.0})
     net.register_buffer("steps", torch.zeros((), dtype=torch.int64))
     net.register_buffer("ballast", torch.zeros(heavy_mib * 2**18))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cluster import Cluster
@@ -15,8 +16,11 @@ PROGRAM = TEMPLATE / "tests" / "slurm" / "cluster.py"
 
 
 def processes_below(directory: Path) -> list[str]:
-    commands = [path.read_bytes().decode() for path in Path("/proc").glob("[0-9]*/cmdline")]
-    return [command for command in commands if str(directory) in command]
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            found.append(path.read_text(errors="replace"))
+    return [command for command in found if str(directory) in command]
 
 
 def test_a_second_cluster_runs_beside_the_first_and_leaves_nothing(

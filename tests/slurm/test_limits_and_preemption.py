@@ -113,9 +113,6 @@ def test_preemption(gently: bool, traced: Traced, cluster: Cluster) -> None:
                 )
             )
         preempt(alone)
-        if not gently:
-            for sweep in sweeps.values():
-                sweep.set_pace(1)
         wait_until(lambda: alone.restarts == [1] and ranks.restarts == [1])
         wait_until(lambda: packed.restarts == [0, 0, 1, 1])
         for sweep in sweeps.values():

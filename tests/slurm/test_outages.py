@@ -116,7 +116,7 @@ def test_the_waiting_process_goes(number: signal.Signals, traced: Traced) -> Non
     sweep = traced("+setup=hpc_batch", "epochs=60", "seed=0,1", pace=0.5)
     with sweep.going_on() as process:
         process.send_signal(number)
-        process.wait(timeout=30)
+        process.wait(timeout=120)
     job, begun = sweep.job, sweep.steps(0)[-1]
     table = sweep.project.run("hpc", "status", sweep.directory)
     assert "2 running" in table.stdout

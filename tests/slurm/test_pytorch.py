@@ -17,7 +17,7 @@ from test_limits_and_preemption import preempt
 from hpc_hydra import read_metrics
 
 # In `make test` few processes, since each takes seconds to import PyTorch.
-EPOCHS, SEEDS = (40, 4) if ALL else (20, 1)
+EPOCHS, SEEDS, ALONE = (40, 4, 12) if ALL else (15, 1, 2)
 PER_NODE = 2 if ALL else 1  # ranks, on two nodes
 #: Samples in a step: of a run alone, and of one with ranks.
 BATCHES = {"alone": 32, "ranks": 64 * PER_NODE}
@@ -27,7 +27,7 @@ from hpc_experiment import models, task
 model = partial(models.cnn, dropout=0.0)
 for name, batch_size in {BATCHES}.items():
     for seed in range({SEEDS} if name == "alone" else 1):
-        epochs = 12 if name == "alone" else {EPOCHS}
+        epochs = {ALONE} if name == "alone" else {EPOCHS}
         task.train(model, f"{{name}}/{{seed}}", seed=seed, epochs=epochs, batch_size=batch_size)
 """
 STOPPED = """
@@ -146,7 +146,7 @@ def test_a_kill_while_a_checkpoint_is_written(sweep_of: Callable[..., Sweep]) ->
         wait_until(lambda: list(drafts("checkpoint_*.ckpt")), process)
         wait_until(lambda: list(drafts(".*checkpoint_*")), process)
         os.kill(runs_of(sweep.directory)[0], signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
     assert list(drafts(".*checkpoint_*"))
     sweep.set_pace(0)
     done = sweep.repeat()

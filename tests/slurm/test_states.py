@@ -21,9 +21,9 @@ class Sides:
 
     def agree(self, slurm: str, table: str, record: str, view: str) -> None:
         """By and by; what is dear to ask comes last."""
-        wait_until(lambda: self.sweep.states[0] == record, seconds=60)
-        wait_until(lambda: self.view() == view, seconds=60)
-        wait_until(lambda: self.slurm() == slurm, seconds=60)
+        wait_until(lambda: self.sweep.states[0] == record, seconds=120)
+        wait_until(lambda: self.view() == view, seconds=120)
+        wait_until(lambda: self.slurm() == slurm, seconds=120)
         assert (self.table(), self.sweep.states[0], self.view()) == (table, record, view)
 
     def slurm(self) -> str:
@@ -73,7 +73,7 @@ def test_all_say_the_same(traced: Callable[..., Sweep]) -> None:
         control("release")
         sides.agree("RUNNING", "RUNNING", "RUNNING", "RUNNING")
         slurm(sweep.project, "scancel", job)
-        assert command.wait(60) == 1
+        assert command.wait(120) == 1
         sides.agree("CANCELLED", "CANCELLED", "CANCELLED", "RUNNING")  # its table says it
         assert "run 0 cancelled: CANCELLED" in "".join(sides.lines)
     finally:

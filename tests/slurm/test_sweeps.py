@@ -19,13 +19,13 @@ def sweep(project: Project, directory: Path, *overrides: str, **variables: str) 
 
 def test_hpc_gpu(on_slurm: Project, tmp_path: Path) -> None:
     done = sweep(
-        on_slurm, tmp_path, "+setup=hpc_gpu", "model=mlp", "lr=0.1,0.01", "seed=1,2", "epochs=2",
+        on_slurm, tmp_path, "+setup=hpc_gpu", "model=mlp", "lr=0.1,0.01", "epochs=2",
         "model._target_=probe_models.telling_mlp",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     job = job_of(tmp_path)
-    rows = accounting(on_slurm, job, 4)
-    assert [row["JobID"] for row in rows] == [f"{job}_{number}" for number in range(4)]
+    rows = accounting(on_slurm, job, 2)
+    assert [row["JobID"] for row in rows] == [f"{job}_{number}" for number in range(2)]
     for number, row in enumerate(rows):
         assert row["State"] == "COMPLETED"
         assert row["Partition"] == "gpu"
@@ -49,6 +49,7 @@ def test_hpc_debug(on_slurm: Project, tmp_path: Path) -> None:
         "+setup=hpc_debug",
         "epochs=1",
         "model._target_=probe_models.telling_mlp",
+        WANDB_MODE="disabled",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     job = job_of(tmp_path)
@@ -81,7 +82,13 @@ def test_hpc_batch_with_several_ranks(on_slurm: Project, tmp_path: Path) -> None
 
 def test_a_failed_run_fails_alone(on_slurm: Project, tmp_path: Path) -> None:
     done = sweep(
-        on_slurm, tmp_path, "+setup=hpc_batch", "model=logistic", "lr=0.1,-1,0.01", "epochs=1"
+        on_slurm,
+        tmp_path,
+        "+setup=hpc_batch",
+        "model=logistic",
+        "lr=0.1,-1,0.01",
+        "epochs=1",
+        WANDB_MODE="disabled",
     )
     assert done.returncode == 1
     states = [row["State"] for row in accounting(on_slurm, job_of(tmp_path), 3)]
@@ -105,6 +112,13 @@ def test_a_partition_that_is_not_there_is_complained_of(on_slurm: Project, tmp_p
 
 
 def test_the_stock_launcher_stays_usable(on_slurm: Project, tmp_path: Path) -> None:
-    done = sweep(on_slurm, tmp_path, "--multirun", "hydra/launcher=submitit_slurm", "epochs=1")
+    done = sweep(
+        on_slurm,
+        tmp_path,
+        "--multirun",
+        "hydra/launcher=submitit_slurm",
+        "epochs=1",
+        WANDB_MODE="disabled",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert record(tmp_path / "0" / "run.json")["state"] == "COMPLETED"

@@ -19,7 +19,7 @@ def test_a_node_is_cut_off_and_goes_on(traced: Traced, cluster: Cluster) -> None
             query = ("squeue", "--noheader", f"--jobs={sweep.job}", "--format=%N")
             node = slurm(sweep.project, *query).strip()
             (cut_off,) = runs_of(sweep.directory)
-            sweep.set_pace(20)  # it is within a step for as long as the other one needs to begin
+            sweep.set_pace(600)  # it is within a step until the other one has begun
             began = sweep.steps(0)[-1]
             wait_until(lambda: sweep.steps(0)[-1] > began)
             cluster.kill(node)
@@ -54,15 +54,15 @@ def test_a_command_is_repeated_while_a_lost_node_goes_on(traced: Traced, cluster
             first = sweep.job
             query = ("squeue", "--noheader", f"--jobs={first}", "--format=%N")
             (cut_off,) = runs_of(sweep.directory)
-            sweep.set_pace(20)
+            sweep.set_pace(600)
             began = sweep.steps(0)[-1]
             wait_until(lambda: sweep.steps(0)[-1] > began)
             cluster.kill(slurm(sweep.project, *query).strip())
             output = process.communicate(timeout=120)[0]
             assert process.returncode == 1 and "NODE_FAIL" in output
-        sweep.set_pace(1)
         with sweep.going_on() as process:
             wait_until(lambda: sweep.job != first, process)
+            sweep.set_pace(1)
             wait_until(lambda: cut_off not in runs_of(sweep.directory), process)
         sweep.set_pace(0)
         done = sweep.repeat()

@@ -22,7 +22,7 @@ def test_ctrl_c_and_again(traced: Callable[..., Sweep]) -> None:
     sweep = traced("+setup=hpc_batch", "epochs=20", pace=0.5)
     with sweep.going_on() as process:
         process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=30)[0]
+        output = process.communicate(timeout=120)[0]
     assert process.returncode == 130
     assert "Traceback" not in output
     look, cancel, retry, again = (

@@ -36,7 +36,7 @@ def service_of(sweep: Path) -> int:
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(") ")
+            name, _, rest = stat.read_text(errors="replace").partition("(")[2].rpartition(") ")
             parents[int(stat.parent.name)] = (name, int(rest.split()[1]))
     supervisor = next(iter(supervisors_of(sweep).values()))
     workers = [process for process, (_, parent) in parents.items() if parent == supervisor]
