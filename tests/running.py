@@ -1,8 +1,6 @@
 """Run things as a user would."""
 
 import atexit
-import functools
-import json
 import os
 import pwd
 import shlex
@@ -86,31 +84,7 @@ def cookiecutter(*arguments: str | Path, cwd: Path, **variables: str) -> Ended:
     temporary = cwd / ".tmp"  # where copies are left of what is refused
     temporary.mkdir(exist_ok=True)
     own = {"TMPDIR": str(temporary), "HPC_HYDRA_PLAIN_DEFAULTS": "1"}
-    outputs = [temporary / name for name in ("stdout", "stderr")]
-    words = [str(TOOLS / "cookiecutter"), *map(str, arguments)]
-    command = {
-        "words": words,
-        "cwd": str(cwd),
-        "variables": environment({"PWD": str(cwd), **home(cwd), **own, **variables}),
-        "outputs": [str(path) for path in outputs],
-    }
-    server = _cookiecutters()
-    assert server.stdin and server.stdout
-    print(json.dumps(command), file=server.stdin, flush=True)
-    status = int(server.stdout.readline())
-    return Ended(words, status, *(path.read_text() for path in outputs))
-
-
-@functools.cache
-def _cookiecutters() -> "subprocess.Popen[str]":
-    """One for all that this process asks for, and until it ends."""
-    program = (sys.executable, TEMPLATE / "tests" / "forked.py", "/" * 65536)
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(program, env=environment({}), stdin=pipe, stdout=pipe, text=True)
-    assert server.stdin
-    atexit.register(server.wait)
-    atexit.register(server.stdin.close)
-    return server
+    return run(TOOLS / "cookiecutter", *arguments, cwd=cwd, **{**home(cwd), **own, **variables})
 
 
 def home(folder: Path) -> dict[str, str]:
