@@ -49,7 +49,7 @@ lint:
 FAULTS := chaos kills limits_and_preemption members no_place outages pytorch signals_in_jobs wandb_faults
 faults: $(ENV)/.installed
 	@$(CLUSTER) missing >/dev/null || $(CLUSTER) install
-	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) tests/test_hydra_versions.py tests/template/test_for_pytorch.py $(PYTEST)
+	FAULTS=all KILLS=100 $(TESTS) $(FAULTS:%=tests/slurm/test_%.py) tests/test_hydra_versions.py $(PYTEST)
 
 # For so long, or what a seed did: make chaos MINUTES=5 SEED=123456
 MINUTES ?= 20

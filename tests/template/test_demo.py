@@ -3,43 +3,18 @@
 It is here that the tests of a repository with the default answers run; the second time they are only collected.
 """
 
-import shlex
 import sys
 from pathlib import Path
 
-import bytecode
-import pytest
 from cluster import Cluster
 from faults import ONE_THREAD
-from running import TEMPLATE, TOOLS, Project, run
-
-UV = """\
-#!/bin/sh
-{uv} "$@" || exit
-[ "$1" != pip ] || exec {python} {program} .venv {other}
-"""
+from running import TEMPLATE, run
 
 
-@pytest.fixture
-def tools(project: Project, tmp_path: Path) -> Path:
-    """Those of these tests, as if make had installed them there; and what uv installs is not compiled once more."""
-    folder = tmp_path / "tools" / "bin"
-    folder.mkdir(parents=True)
-    for name in ("python", "cookiecutter"):
-        (folder / name).symlink_to(TOOLS / name)
-    words = {
-        "uv": TOOLS / "uv", "python": sys.executable,
-        "program": bytecode.__file__, "other": project.path / ".venv",
-    }  # fmt: skip
-    uv = folder / "uv"
-    uv.write_text(UV.format(**{name: shlex.quote(str(word)) for name, word in words.items()}))
-    uv.chmod(0o755)
-    return folder.parent
-
-
-def test_demo(cluster: Cluster, tools: Path, tmp_path: Path) -> None:
-    made = (f"ENV={tools}", f"--old-file={tools}/.installed")
-    command = ("make", "--no-print-directory", "demo", f"CACHE={tmp_path}/cache", *made)
+def test_demo(cluster: Cluster, tmp_path: Path) -> None:
+    # The tools are those of these tests, as if make had installed them there.
+    tools = (f"ENV={sys.prefix}", f"--old-file={sys.prefix}/.installed")
+    command = ("make", "--no-print-directory", "demo", f"CACHE={tmp_path}/cache", *tools)
     repository = tmp_path / "cache" / "demo" / "hpc-experiment"
     for preset, variables in (
         ("hpc_batch", cluster.environment),
