@@ -14,8 +14,7 @@ from torch.multiprocessing import ProcessExitedException, start_processes
 from {{ cookiecutter.__package }} import configs, models, task
 from {{ cookiecutter.__package }}.signals import Policy, handled
 
-# The processes of ranks are forked from one that has imported these: it takes seconds.
-set_forkserver_preload(["torch._dynamo", "sklearn.datasets"])
+set_forkserver_preload(["torch._dynamo", "sklearn.datasets"])  # ranks need not import them anew
 EXACT = partial(models.cnn, dropout=0.0)  # the same on any number of ranks
 
 
