@@ -31,6 +31,7 @@ WHAT = ["tests/library"] if ALL else [f"tests/library/test_{each}" for each in O
 CANDIDATE = ("hydra-core>=1.4.0rc3", "hydra-submitit-launcher>=1.4.0rc3", "omegaconf>=2.4.1rc1")
 
 
+@pytest.mark.timeout(1800)  # all of them, beside what else goes on
 @pytest.mark.parametrize("hydra", [("hydra-core==1.3.2",), CANDIDATE], ids=" ".join)
 def test_library(hydra: tuple[str, ...], tmp_path: Path) -> None:
     """In an environment that has this Hydra before all that the tests' own one has."""
