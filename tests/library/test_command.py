@@ -166,7 +166,7 @@ def test_no_run_goes_on_beside_the_one_that_takes_its_place(zen_app: App) -> Non
 def test_a_run_that_is_killed_while_it_stops_is_to_go_on(zen_app: App) -> None:
     """Slurm kills the processes of a job that does not stop in time one after another, the supervisor perhaps last."""
     sweeping = zen_app.start("+setup=local", "steps=40", PAUSE_S="60")
-    until((zen_app.sweep / "0" / "run.json").exists, sweeping)
+    until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
     supervisor = supervisor_of(zen_app.sweep)
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
     os.kill(supervisor, signal.SIGTERM)
