@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from hpc_hydra import _squeue as squeue
 from hpc_hydra import job_script
-from hpc_hydra._launch.job_script import job_of
+from hpc_hydra._launch.job_script import environment, job_of
 from hpc_hydra._recording import LauncherError
 from hpc_hydra._site import parse_options
 
@@ -33,6 +33,12 @@ def options_of(script: str) -> dict[str, str | bool]:
 
 def srun_line(script: str) -> str:
     return script.rpartition("\nsrun ")[2]
+
+
+def test_nothing_of_a_run_that_submits_reaches_its_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a run on this machine, whose place they would take for their own."""
+    monkeypatch.setenv("SUBMITIT_LOCAL_GLOBALID", "1")
+    assert not [name for name in environment("") if name.startswith("SUBMITIT_")]
 
 
 def test_it_asks_for_what_is_configured_and_nothing_else() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import _squeue as squeue
 from .._paths import repository_of
+from .._ranks import LOCAL
 from .._source import Source
 from .refusal import Refused
 
@@ -111,7 +112,7 @@ def environment(script: str) -> dict[str, str]:
     options = re.findall(r"^#SBATCH --([\w-]+)", script, re.MULTILINE)
     names = (VARIABLES.get(name, name.replace("-", "_").upper()) for name in options)
     left_out = {*NEVER, *(f"SBATCH_{name}" for name in names)}
-    if "SLURM_JOB_ID" in os.environ:
+    if {"SLURM_JOB_ID", LOCAL} & os.environ.keys():
         left_out |= {*filter(JOBS_OWN.match, os.environ)}
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
