@@ -2,19 +2,17 @@ import os
 import signal
 from functools import partial
 from itertools import count
-from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from hpc_hydra import pytorch, read_metrics
 from hydra_zen import instantiate
-from torch.multiprocessing import ProcessExitedException, start_processes
+from torch.multiprocessing import ProcessExitedException, spawn
 
 from {{ cookiecutter.__package }} import configs, models, task
 from {{ cookiecutter.__package }}.signals import Policy, handled
 
-set_forkserver_preload(["torch._dynamo", "sklearn.datasets"])  # ranks need not import them anew
 EXACT = partial(models.cnn, dropout=0.0)  # the same on any number of ranks
 
 
@@ -41,10 +39,9 @@ def rank_of_two(rank: int, folder: Path, signalled_at: int) -> None:
 def test_two_ranks_stop_together_and_come_to_what_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     task.train(EXACT, one, epochs=2, batch_size=32)
-    start = partial(start_processes, rank_of_two, nprocs=2, start_method="forkserver")
     with pytest.raises(ProcessExitedException, match=f"exit code {128 + signal.SIGUSR2}"):
-        start((two, 30))
-    start((two, 0))
+        spawn(rank_of_two, (two, 30), nprocs=2)
+    spawn(rank_of_two, (two, 0), nprocs=2)
     assert metrics(two) == pytest.approx(metrics(one), rel=1e-3)
 
 
