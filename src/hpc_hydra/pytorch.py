@@ -51,6 +51,9 @@ FORK_MAY_HANG = sys.version_info < (3, 12)
 REST_S = 0.01  # in which such a thread has come to rest, unless many wait for its core
 
 
+_newest_group: Any
+
+
 @contextmanager
 def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.device]]:
     """Join the other ranks of this run; leave them at the end of the block, when all have come to it.
@@ -65,6 +68,7 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
     import torch
     from torch import distributed
 
+    global _newest_group
     process = this_process(output_dir)
     process.export()
     device = _device(process)
@@ -73,6 +77,8 @@ def process_group(output_dir: str | Path = "") -> Iterator[tuple[Process, torch.
         _rest_before_forks()
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend)
+        # As its last owner, DDP would wait with the interpreter's lock for a thread of Gloo's, which may want that.
+        _newest_group = distributed.group.WORLD
     try:
         yield process, device
         _finish_writing()

@@ -1,7 +1,10 @@
-"""What the library does for runs with PyTorch, in one process; with several see the repository's own tests."""
+"""What the library does for runs with PyTorch; with several ranks see the repository's own tests, too."""
 
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -179,3 +182,32 @@ def test_a_seed_for_each_step_and_rank(monkeypatch: pytest.MonkeyPatch, torch: A
     assert drawn(1, 5) == drawn(1, 5)
     all_different = [drawn(1, 5), drawn(1, 6), drawn(2, 5), drawn(1, 5, rank=1)]
     assert len({value for pair in all_different for value in pair}) == 8
+
+
+def test_two_ranks_come_to_an_end_together() -> None:
+    """DDP goes after the group: as the last owner of it, it waited for ever in one of some ten times."""
+    program = """
+import os, torch
+from torch.nn.parallel import DistributedDataParallel
+from hpc_hydra import pytorch
+def work(number):
+    with pytorch.process_group(str(number)):
+        net = DistributedDataParallel(torch.nn.Linear(50, 50))
+        for _ in range(3):
+            net(torch.randn(4, 50)).sum().backward()
+torch.set_num_threads(1)
+for number in range(30):
+    work(number)
+os._exit(0)
+"""
+    job = {"SUBMITIT_LOCAL_NTASKS": "2", "SUBMITIT_LOCAL_JOB_ID": str(os.getpid())}
+    ranks = []
+    for number in ("0", "1"):
+        own = {"SUBMITIT_LOCAL_GLOBALID": number, "SUBMITIT_LOCAL_LOCALID": number}
+        ranks.append(subprocess.Popen([sys.executable, "-c", program], env=os.environ | job | own))
+    try:
+        assert [rank.wait(timeout=180) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
