@@ -67,7 +67,10 @@ def test_a_requeued_run_finds_its_newest_checkpoint(traced: Traced, shared: Path
     )
 
     def restarted(restarts: list[int]) -> bool:
-        return sweep.restarts == restarts
+        try:
+            return sweep.restarts == restarts
+        except ValueError:  # of a file that is new, as much as the one before had
+            return False
 
     with sweep.going_on() as process:
         for restarts in ([1], [2]):
