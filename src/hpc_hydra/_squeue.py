@@ -99,7 +99,8 @@ def _rows(uid: int | None, *columns: str) -> Iterator[list[str]] | None:
 def settings() -> dict[str, str]:
     """Those of the cluster whose queue this is; none where Slurm does not say."""
     config = answer("scontrol", "show", "config") or ""
-    return dict(re.findall(r"^(\w+)\s*= (\S+)", config, re.MULTILINE))
+    # The first line is "Configuration data as of 2026-01-31T23:59:59".
+    return dict(re.findall(r"^(?:Configuration )?(\w+)(?:\s*=| as of) (\S+)", config, re.MULTILINE))
 
 
 def cluster() -> str | None:

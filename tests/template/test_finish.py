@@ -109,6 +109,15 @@ def test_installed_with_uv_after_a_failure(tmp_path: Path) -> None:
     assert is_complete(project)
 
 
+def test_on_a_login_node_nothing_is_trained(tmp_path: Path) -> None:
+    """Where there is Slurm, the step before the first job is to look whether it could run."""
+    path = path_with(tmp_path / "bin", "git")
+    command(tmp_path / "bin", "sbatch", ":")
+    done = cookiecutter("--no-input", LIGHT, "create_venv=no", cwd=tmp_path, PATH=path)
+    last = ["hpc doctor", "python -m hpc_experiment +setup=hpc_debug"]
+    assert next_steps(done.stdout)[-2:] == last
+
+
 def test_venv_that_fails(tmp_path: Path) -> None:
     """As where Debian's python3-venv is not installed, or the disk is full."""
     path = path_with(tmp_path / "bin", "git")

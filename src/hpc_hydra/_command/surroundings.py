@@ -47,9 +47,8 @@ def slurm() -> Iterator[Finding]:
         return
     jobs = f"at most {settings.get('MaxArraySize')} jobs in an array, {settings.get('MaxJobCount')} in all"
     yield Finding("ok", f"{version}, {jobs}")
-    config = answer("scontrol", "show", "config") or ""
-    if found := re.search(r"data as of (\S+)", config):
-        yield from _clock("Slurm", datetime.fromisoformat(found[1]).timestamp())
+    if now := settings.get("data"):
+        yield from _clock("Slurm", datetime.fromisoformat(now).timestamp())
 
 
 def partitions() -> dict[str, dict[str, str]]:
