@@ -140,7 +140,7 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
                 meant = meant or _current.has_ended_program(error)
                 if _current.signal is None or (raised_before and not meant):
                     raise
-                log.warning("its stop, after %s:", _current.signal.name, exc_info=not meant)
+                log.warning("raised after %s: its stop", _current.signal.name, exc_info=not meant)
                 then = "" if meant else f", then {type(error).__name__}: {error}"
                 _current.hand_over(_current.signal, then)
             if _current.told and _current.signal:
