@@ -195,9 +195,14 @@ def test_a_handler_of_the_app_is_that_of_each_run(yaml_app: App) -> None:
 
 @pytest.mark.parametrize("values", ["1", "1,2"])
 def test_an_app_that_ends_at_its_import_says_why(values: str, yaml_app: App) -> None:
+    """Also where the record takes its time, as on a network file system."""
     with (yaml_app.folder / "helper.py").open("a") as file:
         file.write(
-            "\n\nimport os, sys\nif 'SUBMITIT_EXECUTOR' in os.environ: sys.exit('no data')\n"
+            "\n\nimport os, sys, time\nfrom hpc_hydra import _records\n"
+            "if 'SUBMITIT_EXECUTOR' in os.environ:\n"
+            "    write = _records.write\n"
+            "    _records.write = lambda *what: time.sleep(1) or write(*what)\n"
+            "    sys.exit('no data')\n"
         )
     ended = yaml_app(f"x={values}", ONE_PROCESS)
     assert ended.returncode == 1 and "failed: SystemExit: no data" in ended.stdout

@@ -91,12 +91,15 @@ class Todo:
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         try:
-            if state != "STOPPED":
-                write_result(self.folder, self.number, self.rank, error=error)
-                if error != records.CANCELLED:
+            try:
+                if self.rank == 0:
+                    run = (self.directory, self.overrides, self.job_id)
+                    records.record_end(*run, error, state, used)
+                elif state != "STOPPED" and error != records.CANCELLED:
                     self.blame(error)
-            if self.rank == 0:
-                records.record_end(self.directory, self.overrides, self.job_id, error, state, used)
+            finally:  # whoever waits reads the record when the result is there
+                if state != "STOPPED":
+                    write_result(self.folder, self.number, self.rank, error=error)
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
