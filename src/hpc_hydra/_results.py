@@ -81,7 +81,8 @@ class Table:
         def holds(row: Row) -> bool:
             value = row.get(column)
             if found[2] in ("=", "==", "!="):
-                return compare(value, wanted)
+                equal = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+                return equal == (found[2] != "!=")
             comparable = isinstance(value, str) == isinstance(wanted, str)
             return None not in (value, wanted) and comparable and compare(value, wanted)
 

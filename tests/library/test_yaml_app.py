@@ -222,6 +222,8 @@ def test_callbacks_are_told_of_the_task(yaml_app: App) -> None:
 
 
 def test_batches_after_one_that_failed_are_counted(yaml_app: App) -> None:
+    none = yaml_app("x=0", "hydra.sweeper.max_batch_size=0")
+    assert none.stderr == "hydra.sweeper.max_batch_size: one at least\n"
     ended = yaml_app("x=0,1,2", "hydra.sweeper.max_batch_size=1")
     assert ended.returncode == 1
     assert ended.stderr.endswith("2 runs of later batches were not submitted.\n")

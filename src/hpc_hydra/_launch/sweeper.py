@@ -43,6 +43,8 @@ class QuickCheck:
 
     def split_arguments(self, overrides: Any, max_batch_size: Any) -> Any:
         """`shuffle(...)` comes to the same order whenever the command is repeated for its directory."""
+        if max_batch_size is not None and max_batch_size < 1:
+            raise LauncherError("hydra.sweeper.max_batch_size: one at least")
         state = random.getstate()
         random.seed(str(Path(self.config.hydra.sweep.dir).absolute()))
         try:
