@@ -285,6 +285,28 @@ def test_the_rank_that_failed_first_is_shown(yaml_app: App) -> None:
     assert "ValueError: the cause" in ended.stdout and "closed by peer" not in ended.stdout
 
 
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [("os.kill(os.getpid(), 9)", "ended with SIGKILL"), ("raise ValueError('cause')", "cause")],
+    ids=["killed", "raised"],
+)
+def test_a_rank_that_others_miss_at_once_is_shown(end: str, why: str, yaml_app: App) -> None:
+    """They hear of its end before it has told all of it."""
+    run, result = yaml_app.sweep / "0" / "run.json", yaml_app.sweep / "jobs" / "run_0_1_failed.pkl"
+    (yaml_app.folder / "helper.py").write_text(
+        "import os, pathlib, time\nfrom hpc_hydra import rank\n\n\ndef scaled(scale):\n"
+        f"    run, result = pathlib.Path({str(run)!r}), pathlib.Path({str(result)!r})\n"
+        f"    if rank() == 1:\n        {end}\n"
+        "    while '\"failed\"' not in run.read_text():\n        time.sleep(0.01)\n"
+        "    soon = time.monotonic() + 0.15\n"
+        "    while time.monotonic() < soon and not result.exists():\n        time.sleep(0.01)\n"
+        "    raise ConnectionError('closed by peer')\n"
+    )
+    ended = yaml_app("hydra.launcher.tasks_per_node=2", FORCE_COLOR="1")
+    assert why in ended.stderr and "closed by peer" not in ended.stderr
+    assert why in record(run)["error"]
+
+
 def test_each_run_names_the_code_that_it_ran(repository: App) -> None:
     """Also after an edit, when the command is repeated for what had failed."""
     helper = repository.folder / "helper.py"

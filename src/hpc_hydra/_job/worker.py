@@ -75,17 +75,21 @@ class Todo:
         """Whether it has completed or failed."""
         return self.result(True).exists() or self.result(False).exists()
 
-    def blame(self, error: str) -> None:
-        """Record the ``error`` of another rank than the first one, which may only learn that its peer is gone."""
-        if self.rank == 0:
-            return
+    def write_result(self, returned: JobReturn | None = None, error: str = "") -> None:
+        """Leave the result, and an ``error`` in the record, also that of another rank than the first one, which may
+        only learn that its peer is gone."""
+        result = (self.folder, self.number, self.rank, returned, error)
+        if self.rank == 0 or error in ("", records.CANCELLED):
+            return write_result(*result)
         log = self.log or self.folder / log_name(self.job_id, self.number, self.rank, alone=True)
         own = os.path.relpath(log, self.directory.parent)
         failed = {"rank": self.rank, "attempt": attempt.number()}
         run = (self.directory, self.overrides, self.job_id)
-        for _ in range(3):  # the first rank may just be writing that it begins
+        for again in range(3):  # the first rank may just be writing that it begins
             with suppress(OSError):
                 records.record_end(*run, error, "FAILED", log=own, failed=failed)
+            if not again:  # by the time of its result it is known who failed first
+                write_result(*result)
             time.sleep(0.1)
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
@@ -95,11 +99,9 @@ class Todo:
                 if self.rank == 0:
                     run = (self.directory, self.overrides, self.job_id)
                     records.record_end(*run, error, state, used)
-                elif state != "STOPPED" and error != records.CANCELLED:
-                    self.blame(error)
             finally:  # whoever waits reads the record when the result is there
                 if state != "STOPPED":
-                    write_result(self.folder, self.number, self.rank, error=error)
+                    self.write_result(error=error)
         except Exception as failure:  # a full disk; an environment that is being changed
             say(f"run {self.number}: no record of its end: {failure}")
 
@@ -189,8 +191,7 @@ def load(work: Work, payload: bytes) -> Load:
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
-                    todo.blame(error)
-                write_result(todo.folder, todo.number, todo.rank, returned, error)
+                todo.write_result(returned, error)
             except BaseException as end:
                 # Of Hydra or a callback; a CancelledError, which Hydra lets pass; or an exit that says why.
                 why = end.code if isinstance(end, SystemExit) else ""
