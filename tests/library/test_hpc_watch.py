@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -252,6 +253,17 @@ def test_watching_ends_with_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     watching.send_signal(signal.SIGINT)
     _, said = watching.communicate(timeout=60)
     assert watching.returncode == 130 and "Traceback" not in said
+    main, terminal = os.openpty()  # which can only add lines, such as that of Emacs
+    dumb = subprocess.Popen(
+        [sys.executable, "-m", "hpc_hydra", "status", sweep, "--watch"],
+        env={**os.environ, "PATH": "/nowhere", "TERM": "dumb"}, stdout=terminal,
+    )  # fmt: skip
+    shown = b""
+    while b"\n1 pending\r\n" not in shown and select.select([main], [], [], 60)[0]:
+        shown += os.read(main, 1000)
+    dumb.kill()
+    dumb.wait()
+    assert b"\n1 pending\r\n" in shown
 
 
 def test_all_that_is_known_of_a_run(app: App) -> None:

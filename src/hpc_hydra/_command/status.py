@@ -56,7 +56,7 @@ def _watch(directory: Path, rows: int) -> None:
             runs = records.states(directory)
             if not any(run["state"] in records.UNDER_WAY for run in runs):
                 break
-            if where.is_terminal:
+            if where.is_terminal and not where.is_dumb_terminal:
                 live.update(Group(*_table.table(directory, runs, rows)), refresh=True)
             elif (line := records.counts(runs)) != before:
                 print(line, flush=True)
