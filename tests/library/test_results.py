@@ -282,6 +282,10 @@ def test_metrics_are_read_where_one_is_named(hpc: Callable[..., str], tmp_path: 
     assert "no column los, but run, lr" in hpc("results", sweep, "--sort", "los", code=2)
     assert hpc("results", sweep, "--metric", "los", code=2) == "no metric los, but loss, [red]z\n"
     assert "[red]z.last" in hpc("results", sweep, "--metric", "[red]z")
+    both = ("results", sweep, "--metric", "loss", "--sort", "[red]z", "--where", "[red]z.last=1")
+    columns = "run,lr,state,result,loss.last,loss.min,[red]z.max,duration_s,restarts"
+    assert hpc(*both, "--csv").splitlines()[0] == columns
+    assert "loss.min   [red]z.max   duration" in hpc(*both)
     assert "rows" in hpc("results", sweep, "--rows", "-1", code=2)
     made(tmp_path / "none", ["lr=1"], [None], steps)
     assert "loss.min" in hpc("results", tmp_path / "none")

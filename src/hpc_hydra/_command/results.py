@@ -72,9 +72,9 @@ def results(
             if not _metrics(table, pattern):
                 known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
                 fail(f"no metric {pattern}, but {known}" if known else results_.NO_METRICS)
-        if not patterns and (where or sort or not table.results):  # which may be about metrics
-            table = results_.table_of(runs, ["*"], resources)
-        silent = set(table.columns) - set(asked.columns) if table.results else set()
+        if patterns != ["*"] and (where or sort or not (patterns or table.results)):
+            table = results_.table_of(runs, ["*"], resources)  # they may be about other metrics
+        silent = set(table.columns) - set(asked.columns) if patterns or table.results else set()
         for condition in where or []:
             table = table.where(condition)
         count, order = len(table.rows), ""
@@ -93,14 +93,16 @@ def results(
     except ValueError as error:
         fail(str(error))
     table.rows = table.rows[:best]
+    silent -= {column}
+    table.columns = [name for name in table.columns if name.removesuffix(".std") not in silent]
+    told = [{name: row.get(name) for name in table.columns} for row in table.rows]
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, table.columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, table.columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(table.rows)
+        writer.writerows(told)
     elif as_json:
-        in_json([{name: row.get(name) for name in table.columns} for row in table.rows])
+        in_json(told)
     else:
-        table.columns = [name for name in table.columns if name not in silent or name == column]
         hidden = len(table.rows) - rows
         table.rows = table.rows[:rows]
         _print(table, [*([column] if column else []), *(used({}) if resources else [])])
