@@ -82,6 +82,7 @@ class Table:
             value = row.get(column)
             if found[2] in ("=", "==", "!="):
                 equal = value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+                equal = equal or (value != value and wanted != wanted)  # NaN, for who looks for it
                 return equal == (found[2] != "!=")
             comparable = isinstance(value, str) == isinstance(wanted, str)
             return None not in (value, wanted) and comparable and compare(value, wanted)

@@ -79,6 +79,13 @@ def test_rows_are_chosen(condition: str, runs: list[int], table: Table) -> None:
     assert column(table.where(condition), "run") == runs
 
 
+def test_rows_without_a_number_are_chosen(tmp_path: Path) -> None:
+    """Those of runs that diverged, as they are shown."""
+    table = table_of(runs_of(made(tmp_path / "sweep", ["lr=nan", "lr=1"], [math.nan, 0.5])))
+    for condition, runs in (("result=nan", [0]), ("result!=nan", [1]), ("lr=nan", [0])):
+        assert column(table.where(condition), "run") == runs
+
+
 def test_rows_are_sorted_and_what_has_no_value_comes_last(table: Table) -> None:
     assert column(table.sorted("result"), "run") == [2, 0, 1, 3]
     assert column(table.sorted("result", descending=True), "run") == [1, 0, 2, 3]
