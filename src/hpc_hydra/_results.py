@@ -59,7 +59,8 @@ class Table:
             ValueError: there is none, or more than one; the message names those that there are.
         """
         name = name.strip()
-        for each in (name, f"result.{name}", f"{name}.max", f"{name}.min"):
+        # As `duration` is headed.
+        for each in (name, f"result.{name}", f"{name}.max", f"{name}.min", f"{name}_s"):
             if each in self.columns:
                 return each
         if len(ending := [each for each in self.columns if each.endswith(f".{name}")]) == 1:

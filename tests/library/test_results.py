@@ -72,6 +72,7 @@ def test_overrides_that_are_more_than_a_name_and_a_value() -> None:
     [
         ("lr>0.01", [0, 1]), ("lr = 0.01", [2, 3]), ("result >= 0.9", [0, 1]), ("seed!=1", [1, 3]),
         ("state=FAILED", [3]), ("result<1e9", [0, 1, 2]), ("seed=true", []), ("seed=1.0", [0, 2]),
+        ("duration>11", [2, 3]),
     ],
 )  # fmt: skip
 def test_rows_are_chosen(condition: str, runs: list[int], table: Table) -> None:
