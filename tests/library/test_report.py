@@ -141,7 +141,7 @@ def test_what_is_logged_at_some_steps_only_is_drawn(
 ) -> None:
     """Though of a long curve only some points are. A parameter that is infinite has a place beside numbers."""
     steps = [{"loss": 1.0, **({"valid": 0.5} if step % 100 == 0 else {})} for step in range(5000)]
-    sweep = made(tmp_path / "sweep", ["clip=inf", "clip=1"], [0.5, 1], {0: steps})
+    sweep = made(tmp_path / "sweep", ["clip=inf", "clip=1"], [0.5, 500], {0: steps})
     output = tmp_path / "report.html"
     hpc("report", sweep, "-o", output)
     page.goto(output.as_uri())
@@ -150,6 +150,8 @@ def test_what_is_logged_at_some_steps_only_is_drawn(
     assert points(page) == 50
     dimension = page.evaluate("document.querySelector('#parallel').data[0].dimensions[0]")
     assert dimension["ticktext"] == ["1", "inf"] and dimension["values"] == [1, 0]
+    # The result is told by color, and its axis is logarithmic.
+    assert page.locator("#parallel .cbaxis text").all_text_contents() == ["0.5", "500"]
 
 
 def test_many_values_are_told_apart_by_the_colors_that_there_are(

@@ -87,7 +87,8 @@ function drawParallel() {
   const axes = [...data.axes.slice(0, data.color), ...kept], last = kept[0]?.values;
   const runs = ended.filter((run) => axes.every(has(run)));
   const dimensions = axes.map((axis) => ({ ...axis, values: runs.map((run) => axis.values[run]) }));
-  const line = last ? { color: runs.map((run) => last[run]), colorscale: "Viridis", showscale: true } : {};
+  const { tickvals, ticktext } = kept[0] ?? {}, colorbar = { tickvals, ticktext };  // of logarithms, too
+  const line = last ? { color: runs.map((run) => last[run]), colorscale: "Viridis", showscale: true, colorbar } : {};
   Plotly.react("parallel", [{ type: "parcoords", dimensions, line }],
     { ...layout, margin: { t: 60, b: 30, l: 80, r: 40 } }, config);
 }
