@@ -125,7 +125,9 @@ class RecordCallback(Callback):
 
     def _on_stop(self, reason: str) -> None:
         self._write_metrics()
-        self._write(state="STOPPED", end=records.now(), error=reason)
+        # Else it may be stopped since that rank has failed.
+        if not self._other_rank_has_failed(records.read(self.directory / records.RUN)):
+            self._write(state="STOPPED", end=records.now(), error=reason)
         signals.before_hand_over.remove(self._on_stop)
 
     def _write_metrics(self) -> None:

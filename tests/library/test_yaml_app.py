@@ -262,20 +262,22 @@ def test_ranks_that_do_not_know_of_each_other_are_told(yaml_app: App) -> None:
 
 
 def test_the_rank_that_failed_first_is_shown(yaml_app: App) -> None:
-    """Not rank 0, which learns only that its peer is gone, or nothing at all; in the command's output, its table
-    and the record."""
+    """Not rank 0, which learns only that its peer is gone, or nothing at all, or is stopped, as by srun; in the
+    command's output, its table and the record."""
     failed = yaml_app.sweep / "jobs"
     (yaml_app.folder / "helper.py").write_text(
-        "import pathlib, time\nfrom hpc_hydra import rank\n\n\ndef scaled(scale):\n"
+        "import os, pathlib, time\nfrom hpc_hydra import rank, stop_requested\n\n\ndef scaled(scale):\n"
         "    if rank() == 1:\n        raise ValueError('the cause')\n"
         f"    number = scale - 1\n"
         f"    while not pathlib.Path({str(failed)!r}, f'run_{{number}}_1_failed.pkl').exists():\n"
         "        time.sleep(0.02)\n"
-        "    if number:\n        raise ConnectionError('closed by peer')\n"
+        "    if number == 1:\n        raise ConnectionError('closed by peer')\n"
+        "    if number == 2:\n        time.sleep(0.5)\n        os.kill(os.getpid(), 15)\n"
+        "        while not stop_requested():\n            time.sleep(0.02)\n    return 1\n"
     )
-    ended = yaml_app("model.scale=1,2", "hydra.launcher.tasks_per_node=2", ONE_PROCESS)
+    ended = yaml_app("model.scale=1,2,3", "hydra.launcher.tasks_per_node=2", ONE_PROCESS)
     assert ended.returncode == 1
-    for number in "01":
+    for number in "012":
         run = record(yaml_app.sweep / number)
         assert run["state"] == "FAILED"
         assert "ValueError: the cause" in run["error"] and "closed by peer" not in run["error"]
