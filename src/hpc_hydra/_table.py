@@ -108,7 +108,8 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
             alike.setdefault(end, []).append(run)
     for end, (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
-        log_text = f"log: {log_file}" if log_file.exists() else "no log"
+        log_text = "no log" if run.get("log") else ""  # of a run by its directory none is known
+        log_text = f"log: {log_file}" if log_file.exists() else log_text
         more = f" and {len(others)} more" if others else ""
         parts.append(Text(f"run {run['number']}{more} {end}"))
         line = " ".join([*own[str(run["number"])], log_text])

@@ -180,6 +180,7 @@ def test_the_table_of_a_sweep(app: App) -> None:
         ("COMPLETED", 3), ("COMPLETED", 3), ("FAILED", None)
     ]  # fmt: skip
     assert Path(told["runs"][2]["log"]).exists()
+    assert "lr=-1" in (alone := hpc("status", app.sweep / "2").stdout) and "no log" not in alone
     watched = hpc("status", app.sweep, "--watch")
     assert watched.stdout == output
 
