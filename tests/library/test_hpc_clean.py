@@ -78,6 +78,17 @@ def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> Non
     assert not yaml_app.sweep.exists()
 
 
+def test_what_is_elsewhere_is_not_meant_by_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made(tmp_path / "other" / "outputs" / "sweep", ["lr=1"], [ValueError("bad")])
+    (tmp_path / "outputs").mkdir()
+    words = ("clean", "outputs", "--older-than", "0", "--json")
+    assert json.loads(hpc(*words, cwd=tmp_path).stdout) == []
+    assert len(json.loads(hpc(*words, cwd=tmp_path / "state").stdout)) == 1
+
+
 def test_a_sweep_that_could_go_on_is_offered_only_if_it_is_asked_for(tmp_path: Path) -> None:
     """As one whose only run was out of time: its checkpoints may be weeks of work."""
     sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])

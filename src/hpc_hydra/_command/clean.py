@@ -119,7 +119,8 @@ def _meant(names: Sequence[str]) -> Iterable[Path]:
     found: list[Path] = []
     for name in names:
         folder = Path(name).absolute()
-        found += (folder.is_dir() and below(folder)) or [named(name)]
+        # One without sweeps is no part of a name: what that finds elsewhere was not meant.
+        found += below(folder) if folder.is_dir() else [named(name)]
     return [sweep for sweep in found if (sweep / records.SWEEP).exists()]
 
 
