@@ -244,6 +244,8 @@ def index() -> Path:
 
 
 def _remember(directory: Path) -> None:
+    if ".." in directory.parts:  # as in `hpc retry ../fig1`; it would be there twice
+        directory = directory.resolve()
     if str(directory) in remembered():  # else it is new, or was moved
         return
     with suppress(OSError, RuntimeError):  # a home that is missing or full

@@ -38,12 +38,14 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert record(zen_app.sweep / "0") == first
     nothing = hpc("retry", "--yes")
     assert nothing.returncode == 0 and "Nothing to do: all are complete. " in nothing.stdout
-    # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on.
+    # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on, once.
     shutil.rmtree(zen_app.sweep / "2")
     moved = zen_app.sweep.rename(zen_app.sweep.with_name("moved"))
     assert "1 to submit" in hpc("retry", moved, "--yes").stdout
     assert record(moved / "2")["state"] == "COMPLETED"
-    assert str(moved) in hpc("status", "moved").stdout
+    shutil.rmtree(moved / "0")
+    assert hpc("retry", "../moved", "--yes", cwd=moved).returncode == 0
+    assert hpc("status", "moved").stdout.endswith(f"\noutputs: {moved}\n")
 
 
 def test_one_run_is_done_again_from_the_start(zen_app: App) -> None:
