@@ -356,7 +356,7 @@ def value_of(text: str) -> Value:
     word = text.lower()
     if word in CONSTANTS:
         return CONSTANTS[word]
-    if "infinity" in word:  # a number to Python alone
+    if "infinity" in word or re.match(r"[+-]?0[\d_]", word):  # a number to Python alone
         return text
     for number in (int, float):
         with suppress(ValueError):
