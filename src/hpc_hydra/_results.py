@@ -236,7 +236,7 @@ def _with_defaults(
     """The parameters of a run; of these ``names`` those that it left at their defaults too, by Hydra's files.
 
     Args:
-        choices: of groups, by sweep: they are alike in its runs, or were among their overrides.
+        choices: of groups, by the folder of Hydra's files; one such as an experiment may choose others.
     """
     missing = [name for name in names if name not in run.parameters]
     if not missing:
@@ -246,7 +246,7 @@ def _with_defaults(
     for name in missing:
         value = _at(config, name.removeprefix("parameter."))
         if isinstance(value, dict):
-            value = choices(run.sweep).get(name)
+            value = choices(folder).get(name)
         elif isinstance(value, list):  # as it is typed: [1,true,a]
             value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
             value = value.replace('"', "")
@@ -255,10 +255,9 @@ def _with_defaults(
     return found
 
 
-def _choices(sweep: Path) -> Mapping[str, Any]:
-    """Those of groups, in the runs of ``sweep``."""
-    files = (folder / ".hydra" / "hydra.yaml" for folder in (sweep, *sorted(sweep.glob("[0-9]*"))))
-    return _at(next(filter(None, map(_yaml, files)), {}), "hydra.runtime.choices") or {}
+def _choices(folder: Path) -> Mapping[str, Any]:
+    """Those of groups, in the run whose files of Hydra's are in ``folder``."""
+    return _at(_yaml(folder / "hydra.yaml"), "hydra.runtime.choices") or {}
 
 
 def _at(config: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -348,6 +349,12 @@ def test_a_value_that_one_sweep_leaves_at_its_default_is_that_of_another(tmp_pat
     table = table_of(runs_of(first, second))
     assert [(row["model"], row["seed"]) for row in table.rows] == [("mlp", 0), ("mlp", 0), ("net", 1)]  # fmt: skip
     assert table.constant == {"lr": 0.1, "layers": "[1,true,a]"}
+    # Which may be another one in each run, by what was chosen.
+    third = made(tmp_path / "third", ["experiment=a", "experiment=b"], [1.0, 2.0])
+    for number, model in enumerate(("mlp", "net")):
+        shutil.copytree(first / "0" / ".hydra", own := third / str(number) / ".hydra")
+        (own / "hydra.yaml").write_text(choices.replace("mlp", model))
+    assert column(table_of(runs_of(third, second)), "model") == ["mlp", "net"] * 2
 
 
 def test_a_parameter_that_is_called_like_a_spread_is_shown(
