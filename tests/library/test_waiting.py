@@ -30,6 +30,16 @@ def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) 
     assert watch.results and not watch.failures
 
 
+def test_a_rank_that_failed_says_why_though_srun_has_killed_the_others(tmp_path: Path) -> None:
+    write_result(tmp_path, 0, 1, error="Traceback\nValueError: the cause")
+    (tmp_path / "1_0_0_log.out").write_text("srun: Force Terminated StepId=1.0\n")
+    run = Run(0, [], "1_0", "jobs/1_0_0_log.out", ranks=2)
+    watch = Watch([run], tmp_path, queue(lambda job_id: "FAILED with exit code 137"))
+    with View(1) as view:
+        wait(watch, view, lambda run, reason: None)
+    assert watch.failures == ["run 0 failed: ValueError: the cause, log: jobs/1_0_1_log.out"]
+
+
 def test_a_job_whose_end_is_told_in_another_encoding(tmp_path: Path) -> None:
     """That of a site's messages; a job script writes the last one of its log into a file."""
     (tmp_path / "1_0_ended").write_bytes(b"python does not start: Datei nicht gefunden: f\xfcr\n")

@@ -97,7 +97,10 @@ class Watch:
             return f"its result cannot be read: {unreadable}"
 
     def explained(self, run: Run, end: str) -> str:
-        """Slurm's word for the ``end`` of a job, and the last one in its log."""
+        """Slurm's word for the ``end`` of a job, and the last one in its log; or the error of a rank that could tell it."""
+        results = [result_path(self.folder, run.number, rank, False) for rank in range(run.ranks)]
+        if error := self._blame(run, [path for path in results if path.exists()]):
+            return error
         path = self._log(run)
         if end == squeue.GONE and not path.exists():
             return squeue.NEVER_BEGUN
