@@ -202,6 +202,22 @@ def test_one_of_the_runs_that_share_a_process_is_cancelled(zen_app: App, tmp_pat
     assert record(zen_app.sweep / "1")["state"] == "COMPLETED"
 
 
+def test_a_run_that_begins_before_the_question_is_answered(
+    zen_app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cancelled as one that is under way, though it was waiting when the question was put."""
+    sweeping = zen_app.start("seed=0,1,2", "steps=20", *OPTIONS, PAUSE_S="0.1")
+    until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
+    begun = (zen_app.sweep / "1" / "metrics.jsonl").exists
+    monkeypatch.setattr("hpc_hydra._command.cancel.agreed", lambda *_: until(begun, sweeping))
+    done = hpc("cancel", "--run", "1")
+    assert done.stdout.startswith("cancelled: run 1."), done.stderr
+    saved = len(steps(zen_app.sweep / "1"))
+    assert zen_app.ended(sweeping).returncode == 1
+    assert len(steps(zen_app.sweep / "1")) == saved < 20
+    assert record(zen_app.sweep / "1")["state"] == "CANCELLED"
+
+
 def test_one_that_completes_all_the_same_is_not_called_cancelled(yaml_app: App) -> None:
     """Because it hears TERM itself, say."""
     (yaml_app.folder / "app.py").write_text("""

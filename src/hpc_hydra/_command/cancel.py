@@ -63,13 +63,15 @@ def cancel(
     jobs = sorted({each["job_id"] for each in chosen} - kept)
     for each in shared if slurm else chosen:
         records.cancelled_path((directory / each["log"]).parent, each["number"]).touch()
+    # Not as it was before the question: others may have begun until it was answered.
+    waiting = {each["number"] for each in _going(directory, slurm) if each["state"] in WAIT}
     if slurm and jobs:
         _scancel(*({job.partition("_")[0] for job in jobs} if not run else jobs))
     for job in [] if slurm else jobs:
         with suppress(ProcessLookupError):
             os.kill(int(job), signal.SIGTERM)  # submitit passes it on
     for each in chosen:
-        if each["state"] in WAIT:  # nobody else would record it; there may be thousands
+        if each["number"] in waiting:  # nobody else would record it; there may be thousands
             records.record_end(
                 directory / str(each["number"]), each["overrides"], each["job_id"],
                 records.CANCELLED, durable=False,
