@@ -2,6 +2,7 @@
 
 import random
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
             assert text in output
     log = yaml_app.sweep / record(yaml_app.sweep)["runs"][0]["log"]
     assert "the result is 0.5" in log.read_text()
+
+
+def test_in_a_container_processes_have_the_numbers_of_those_before(yaml_app: App) -> None:
+    """Whose runs were given to another one, as a repeated command does it."""
+    container = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if not shutil.which("unshare") or subprocess.run([*container, "true"]).returncode:
+        pytest.skip("needs a kernel that lets it make namespaces")
+    jobs = yaml_app.sweep / "jobs"
+    jobs.mkdir(parents=True)
+    for number in range(100):
+        (jobs / f"{number}_attempt").write_text("superseded")
+    yaml_app.command = [*container, *yaml_app.command]
+    ended = yaml_app("x=2", ONE_PROCESS)
+    assert ended.returncode == 0, ended.stdout
+    assert int(record(yaml_app.sweep)["runs"][0]["job_id"]) < 100
 
 
 def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:

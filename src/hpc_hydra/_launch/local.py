@@ -70,6 +70,8 @@ class LocalLauncher(Launcher):
                         timeout_min=self.params["timeout_min"],
                         stderr_to_stdout=self.params["stderr_to_stdout"],
                     )
+                # Of a process before that had this number, as they come again in containers.
+                (self.folder / f"{process.pid}_attempt").unlink(missing_ok=True)
                 self._assign({str(process.pid): job}, work)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
