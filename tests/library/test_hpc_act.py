@@ -1,8 +1,10 @@
 """`hpc retry`, `cancel` and `rerun`, each on a sweep of its own."""
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -60,6 +62,20 @@ def test_one_run_is_done_again_from_the_start(zen_app: App) -> None:
     assert record(zen_app.sweep / "earlier" / "1") == others[1]
     wrong = hpc("retry", "--run", "7", "-y")
     assert wrong.returncode == 2 and "has no run 7, but 0 to 1" in wrong.stderr
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_of_a_sweep_that_was_stopped_one_run_goes_on(zen_app: App) -> None:
+    """The other one is nothing to the command: it is as it was, and its end is not waited for."""
+    options = ("seed=0,1", "steps=20", "+setup=local", "model=logistic")
+    stopped = zen_app.start(*options, PAUSE_S="0.1")
+    until(lambda: len([*zen_app.sweep.glob("*/metrics.jsonl")]) == 2, stopped)
+    os.killpg(stopped.pid, signal.SIGINT)
+    assert zen_app.ended(stopped).returncode == 130
+    other = record(zen_app.sweep / "1")
+    assert hpc("retry", "--run", "0", "--yes").returncode == 0
+    assert record(zen_app.sweep / "0")["state"] == "COMPLETED"
+    assert record(zen_app.sweep / "1") == other and other["state"] == "STOPPED"
 
 
 def test_more_of_the_same(zen_app: App) -> None:

@@ -294,17 +294,19 @@ class Launcher(stock.BaseSubmititLauncher):
         from .._table import print_table
         from .waiting import Queue, View, Watch, wait
 
-        jobs = {run.job_id for run in runs if run.job_id}
-        watch = Watch(runs, self.folder, Queue(jobs, self._states, self._ASK_EVERY_S, self._GONE))
+        only = self.params["only_runs"]
+        asked = [run for run in runs if only is None or run.number in only]
+        jobs = {run.job_id for run in asked if run.job_id}
+        watch = Watch(asked, self.folder, Queue(jobs, self._states, self._ASK_EVERY_S, self._GONE))
         try:
-            with View(len(runs)) as view:
+            with View(len(asked)) as view:
                 wait(watch, view, self._give_up)
         except OSError as error:
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
         returns = [self._result(run, watch) for run in runs]
         pairs = list(zip(runs, returns, strict=True))
         print_table(self.directory)
-        if (only := self.params["only_runs"]) is not None:
+        if only is not None:
             for run, result in pairs:
                 if run.number not in only:  # nobody asks for it now
                     result.status, result._return_value = JobStatus.COMPLETED, None
