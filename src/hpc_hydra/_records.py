@@ -231,10 +231,10 @@ def read_sweep(directory: Path) -> dict[str, Any]:
 def _replaced(
     rows: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """``rows``, of which those of the same number as a ``new`` one are that one."""
+    """``rows``, of which those of the same number as a ``new`` one are that one, by their numbers."""
     numbered = {row["number"]: row for row in rows}
     numbered.update((row["number"], row) for row in new)
-    return list(numbered.values())
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def index() -> Path:

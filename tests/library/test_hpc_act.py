@@ -122,6 +122,8 @@ def test_a_sweep_in_batches_goes_on(zen_app: App) -> None:
     assert more.returncode == 0, more.stderr
     for number in range(2):
         assert steps(zen_app.sweep / str(number)) == [1, 2, 3]
+    assert hpc("retry", "--run", "0", "--redo", "--yes").returncode == 0
+    assert [run["number"] for run in record(zen_app.sweep)["runs"]] == [0, 1]  # as in the table
 
 
 @pytest.mark.parametrize(
