@@ -128,6 +128,31 @@ def test_packed_and_not_waited_for(app: Project) -> None:
     assert record(app.path / "sweep" / "0" / "run.json")["result"]["value"] == 1
 
 
+def test_a_node_that_lacks_a_library(app: Project) -> None:
+    """Its ranks say so of their runs, but not of one that another rank is doing."""
+    (app.path / "helper.py").write_text(
+        "import os, pathlib, time\n"
+        "while os.environ.get('SLURMD_NODENAME') == 'node2':\n"
+        "    time.sleep(0.1)\n"
+        "    if pathlib.Path('sweep/1/run.json').exists():\n"
+        "        raise ImportError('libfoo.so')\n"
+    )
+    source = app.path / "app.py"
+    task = source.read_text().replace("    step = ", "    helper.__name__\n    step = ", 1)
+    source.write_text(f"import helper\n{task}")
+    packing = (
+        "hydra.launcher.runs_per_job=4",
+        "hydra.launcher.nodes=2",
+        "hydra.launcher.exclude='node[3-4]'",
+    )
+    done = sweep(app, "x=1,2,3,4", "pace=3", *packing)
+    assert "1 of 4 runs did not complete" in done.stderr, done.stdout + done.stderr
+    assert "no result but that of run.json" not in done.stdout
+    folder = app.path / "sweep"
+    states = [record(folder / str(number) / "run.json")["state"] for number in range(4)]
+    assert states == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED"]
+
+
 def test_a_signal_stops_it_at_a_checkpoint_and_it_goes_on(app: Project) -> None:
     """Also where the setup commands have a trap of their own for the end of the job, and are strict."""
     folder = app.path / "sweep"

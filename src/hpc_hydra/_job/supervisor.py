@@ -189,7 +189,7 @@ class Supervisor:
             return load(self.work, self.payload)
         except (Exception, SystemExit):
             for todo in self.share:
-                if not todo.is_over():
+                if not todo.is_over() and (not self.dealt or self._take(todo)):
                     fail(todo)
         return None
 
