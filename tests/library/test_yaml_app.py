@@ -64,6 +64,23 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
     assert "the result is 0.5" in log.read_text()
 
 
+def test_what_waits_in_slurms_queue_is_not_begun_here_too(yaml_app: App) -> None:
+    """Both would write to one directory."""
+    assert yaml_app("x=2", ONE_PROCESS).returncode == 0
+    sweep = yaml_app.sweep / "sweep.json"
+    sweep.write_text(sweep.read_text().replace('"cluster": "local"', '"cluster": "slurm"'))
+    shutil.rmtree(yaml_app.sweep / "0")
+    ended = yaml_app(
+        "x=2", ONE_PROCESS, PATH="/nowhere"
+    )  # Slurm does not say that there is no such job
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert (
+        f"1 runs are under way with the other launcher: wait for them, or hpc cancel {sweep.parent}"
+        in ended.stderr
+    )
+    assert not (yaml_app.sweep / "0").exists()
+
+
 def test_in_a_container_processes_have_the_numbers_of_those_before(yaml_app: App) -> None:
     """Whose runs were given to another one, as a repeated command does it."""
     container = ["unshare", "--map-root-user", "--pid", "--fork", "--mount-proc"]

@@ -182,7 +182,13 @@ class Launcher(stock.BaseSubmititLauncher):
                     self.directory, self.folder, overrides, runs, self.params, self._EXECUTOR
                 )
                 self._adopt(runs)
-                ours = self._earlier.sweep.get("cluster") == self._EXECUTOR
+                ours = self._earlier.sweep.get("cluster", self._EXECUTOR) == self._EXECUTOR
+                states = [] if ours else [each["state"] for each in records.states(self.directory)]
+                if going := sum(state in records.UNDER_WAY for state in states):
+                    raise LauncherError(
+                        f"{going} runs are under way with the other launcher: wait for them, or "
+                        f"hpc cancel {shlex.quote(str(self.directory))}"
+                    )
                 left = self._earlier.make_way(runs, self._under_way if ours else None)
                 if len(left) < len(runs):
                     log.info("%d to submit, the others are complete or under way", len(left))
