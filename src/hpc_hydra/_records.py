@@ -297,8 +297,9 @@ def record_end(
     state = state or state_of(reason)
     record = read(directory / RUN)
     known = record.get("state") if record.get("job_id") == job_id else None
-    # Of several ranks one may fail when the first one has completed.
-    if known == state or (known in ENDED and not (known == "COMPLETED" and "failed" in more)):
+    # Of several ranks one may fail when the first one has completed, or before all stop.
+    changes = "failed" in more if known == "COMPLETED" else (known, state) == ("FAILED", "STOPPED")
+    if known == state or (known in ENDED and not changes):
         return
     if known == "STOPPED" and state != "FAILED":
         reason = f"{reason}, after {record['error']}"
@@ -307,6 +308,13 @@ def record_end(
     directory.mkdir(parents=True, exist_ok=True)
     ended = {**record, **(origin or {}), **end, "result": None, "error": reason}
     write(directory / RUN, ended, durable)
+
+
+def rank_that_failed(directory: Path) -> int:
+    """The rank whose failure the record of the run in ``directory`` has; 0 if it has none."""
+    record = read(directory / RUN)
+    number: int = record.get("failed", {}).get("rank", 0) if record.get("state") == "FAILED" else 0
+    return number
 
 
 def end_attempt(record: Mapping[str, Any], state: str, used: Mapping[str, float]) -> None:

@@ -108,11 +108,11 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
             alike.setdefault(end, []).append(run)
     for end, (run, *others) in list(alike.items())[:rows]:
         log_file = directory / (run.get("log") or str(run["number"]))
-        log_text = "no log" if run.get("log") else ""  # of a run by its directory none is known
-        log_text = f"log: {log_file}" if log_file.exists() else log_text
+        log_text = ["no log"] if run.get("log") else []  # of a run by its directory none is known
+        log_text = [f"log: {log_file}"] if log_file.exists() else log_text
         more = f" and {len(others)} more" if others else ""
         parts.append(Text(f"run {run['number']}{more} {end}"))
-        line = " ".join([*own[str(run["number"])], log_text])
+        line = " ".join([*own[str(run["number"])], *log_text])
         parts.append(Text(f"    {line}", overflow="ignore", no_wrap=True))
     if len(listed) > rows:
         parts.append(Text(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}"))

@@ -1,15 +1,17 @@
 """An app that knows nothing of hpc-hydra: two lines of its YAML files name launcher and sweeper."""
 
+import os
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from .hpc_command import hpc
-from .using import ONE_PROCESS, App, record
+from .using import ONE_PROCESS, App, record, until
 
 SHIPPING = """
 import logging
@@ -340,6 +342,26 @@ def test_a_rank_that_others_miss_at_once_is_shown(end: str, why: str, yaml_app: 
     ended = yaml_app("hydra.launcher.tasks_per_node=2", FORCE_COLOR="1")
     assert why in ended.stderr and "closed by peer" not in ended.stderr
     assert why in record(run)["error"]
+
+
+def test_ranks_that_raise_whenever_they_are_stopped_go_on(yaml_app: App) -> None:
+    """As one may do so for want of another one: a run of theirs is stopped, and not failed."""
+    (yaml_app.folder / "helper.py").write_text(
+        "import pathlib, time\nfrom hpc_hydra import rank, stop_requested\n\n\ndef scaled(scale):\n"
+        "    pathlib.Path(f'began_{rank()}').touch()\n"
+        "    while not stop_requested():\n        time.sleep(0.02)\n"
+        "    raise RuntimeError('a worker is gone')\n"
+    )
+    began = [yaml_app.folder / f"began_{rank}" for rank in (0, 1)]
+    for error in ("SIGTERM, then RuntimeError: a worker is gone", "SIGTERM"):
+        sweeping = yaml_app.start("hydra.launcher.tasks_per_node=2")
+        until(lambda: all(path.exists() for path in began), sweeping)
+        os.killpg(sweeping.pid, signal.SIGINT)
+        assert yaml_app.ended(sweeping).returncode == 130
+        run = record(yaml_app.sweep / "0")
+        assert (run["state"], run["error"]) == ("STOPPED", error)
+        for path in began:
+            path.unlink()
 
 
 def test_each_run_names_the_code_that_it_ran(repository: App) -> None:

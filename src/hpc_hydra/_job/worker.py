@@ -94,10 +94,12 @@ class Todo:
 
     def end(self, error: str, state: str = "", used: Mapping[str, float] | None = None) -> None:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
+        run = (self.directory, self.overrides, self.job_id)
         try:
+            # One that has failed since all are to stop takes that back itself.
+            recorder = records.rank_that_failed(self.directory) if state == "STOPPED" else 0
             try:
-                if self.rank == 0:
-                    run = (self.directory, self.overrides, self.job_id)
+                if self.rank == recorder:
                     records.record_end(*run, error, state, used)
             finally:  # whoever waits reads the record when the result is there
                 if state != "STOPPED":
