@@ -62,6 +62,7 @@ def learning_curves(runs: Sequence[Run], metric: str = "", by: Sequence[str] = (
         if left_out := len(runs) - len(whole):
             known += f"; {left_out} that ended before their time are left out"
         raise ValueError(f"there is no metric {metric}: {known}" if metric else known)
+    whole = [each for each in whole if any(metric in values for values in each[1].values())]
     each_alone = not by and len(whole) > FEW
     by = by or ([] if each_alone else table.parameters)
     curves: Points = {}
@@ -103,11 +104,11 @@ def against(
     y = table.find(metric) if metric else next(iter(table.results), "")
     if len(table.results) > 1 and not metric:
         raise ValueError(f"choose one by --metric: {', '.join(table.results)}")
+    known = [(row, value) for row in completed if is_number(value := row.get(y))]
     points: Points = {}
-    for row in completed:
-        if is_number(value := row.get(y)):
-            of_group = points.setdefault(tuple(row.get(name) for name in by), {})
-            of_group.setdefault(row.get(x), []).append(value)
+    for row, value in known:
+        of_group = points.setdefault(tuple(row.get(name) for name in by), {})
+        of_group.setdefault(row.get(x), []).append(value)
     if not points:
         raise ValueError("no completed run has a number as its result: name a --metric")
     figure, axes = _figure()
@@ -122,7 +123,7 @@ def against(
             style["linestyle"] = "none"
         axes.errorbar(*_means(found), capsize=3, marker="o", markersize=4, **style)
     axes.set(xlabel=_plain(x), ylabel=_plain(y))
-    _explain(figure, table, len(points), by, [x, *by], len(completed))
+    _explain(figure, table, len(points), by, [x, *by], len(known))
     return figure
 
 

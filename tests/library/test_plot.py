@@ -84,6 +84,13 @@ def test_what_varies_only_in_runs_that_failed_can_be_an_axis(tmp_path: Path) -> 
     assert len(against(runs_of(sweep), "lr").axes[0].containers) == 1
 
 
+def test_the_runs_that_are_seen_are_counted(tmp_path: Path) -> None:
+    steps = {run: [{"loss": 1.0}] for run in range(2)}
+    runs = runs_of(made(tmp_path / "sweep", ["lr=1", "lr=2", "lr=3"], [0.5, None, None], steps))
+    figures = learning_curves(runs, "loss"), against(runs, "lr")
+    assert [figure.axes[0].get_title("left") for figure in figures] == ["2 runs", "1 runs"]
+
+
 def test_a_curve_is_drawn_by_the_value_that_a_run_has_by_default(tmp_path: Path) -> None:
     """As the table has it."""
     steps = [{"loss": 1.0}]
