@@ -1,6 +1,8 @@
 """`hpc clean` deletes what it has shown, and nothing of a sweep that may still be needed."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,9 @@ def test_a_sweep_that_could_go_on_is_offered_only_if_it_is_asked_for(tmp_path: P
     sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
     words = ("clean", sweep, "--older-than", "0", "--json")
     assert [each["what"] for each in json.loads(hpc(*words).stdout)] == ["failed"]
+    command = f"{sys.executable} -m hpc_hydra clean {sweep} --older-than 0 <&-"
+    asked = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (asked.returncode, sweep.exists()) == (2, True) and "without --yes" in asked.stderr
     (sweep / "0" / "checkpoint_3-00000000.ckpt").touch()
     assert json.loads(hpc(*words).stdout) == []
     assert len(json.loads(hpc(*words, "--only=failed").stdout)) == 1

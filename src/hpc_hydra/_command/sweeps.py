@@ -162,7 +162,7 @@ def agreed(question: str, yes: bool) -> None:
     """
     if yes:
         return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):  # `hpc cancel <&-`
         fail(f"{question} Nothing is done without --yes.")
     if not typer.confirm(question):
         raise typer.Exit(1)
