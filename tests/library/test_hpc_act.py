@@ -113,7 +113,7 @@ def test_a_sweep_in_batches_goes_on(zen_app: App) -> None:
     subdir = "hydra.sweep.subdir=s_${steps}_${lr}"
     batches = "hydra.sweeper.max_batch_size=1"
     assert zen_app("lr=-1,0.2", "steps=2", *OPTIONS, subdir, batches).returncode == 1
-    told = "\n1 runs: 1 failed\n1 more, of later batches, are not submitted\n"
+    told = "\n1 runs: 1 failed\n1 more, of later batches, are not submitted yet\n"
     assert told in hpc("status").stdout
     source = zen_app.folder / "zen_app" / "__init__.py"
     source.write_text(source.read_text().replace("if lr < 0", "if lr < -1"))
