@@ -342,10 +342,10 @@ def last_line(text: str) -> str:
     """The line of an error that names it, or the last one of a log that says something: that of an ExceptionGroup
     is ruled."""
     raised = text.rpartition("Traceback (most recent call last):\n")[2]
-    if raised != text:  # its message may have lines of its own
-        named = (line for line in raised.splitlines() if line and not line[0].isspace())
-        if line := next(named, ""):
-            return one_line(line)
+    # A message may have lines of its own: the second one has the cause if the first ends with a colon, as Hydra's does of
+    # what `instantiate` calls.
+    if raised != text and (named := re.search(r"^\S(.*:\n\s*)?.+", raised, re.MULTILINE)):
+        return one_line(re.sub(r"\n\s*", " ", named[0]))
     lines = (line.strip(" |") for line in reversed(text.splitlines()))
     return one_line(next((line for line in lines if not SAYS_NOTHING.match(line)), ""))
 
