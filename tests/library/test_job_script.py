@@ -145,6 +145,12 @@ def test_a_directory_whose_name_means_something_to_sbatch_is_refused(name: str) 
         script_of(PLAIN, f"hydra.sweep.dir='/x/{name}'")
 
 
+def test_the_stock_launchers_folder_is_taken() -> None:
+    """Many configs have it, as it stands in Hydra's documentation."""
+    script = script_of(PLAIN, "hydra.launcher.submitit_folder='${hydra.sweep.dir}/.submitit/%j'")
+    assert options_of(script)["output"] == "/sweep/.submitit/%j_0_log.out"
+
+
 def test_jobs_of_another_cluster_are_refused() -> None:
     """They would be reported as failed, and submitted again."""
     with pytest.raises(LauncherError, match="export SLURM_CLUSTERS=NAME"):

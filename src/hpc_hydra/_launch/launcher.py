@@ -65,6 +65,11 @@ class Launcher(stock.BaseSubmititLauncher):
     _roots: Sequence[str] = ()  # in the copy of the source, from which modules are imported
     _earlier: Earlier
 
+    def __init__(self, **params: Any) -> None:
+        # Where the stock launchers' default stands in a config: their folder is one job's, by its id.
+        params["submitit_folder"] = params["submitit_folder"].removesuffix("/%j")
+        super().__init__(**params)
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
