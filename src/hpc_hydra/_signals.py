@@ -114,8 +114,8 @@ def stopping(grace_s: Mapping[signal.Signals, float]) -> Iterator[None]:
 
     In the main thread only, like `signal.signal`. A block that `stop_requested` told to stop is left by
     SystemExit. So is one that raises something after a signal, which may have killed a process that it needed; a run that
-    did so the last time too has failed, unless it left by SystemExit, or says by CalledProcessError that the signal
-    has ended a program. A block inside of another one takes its place.
+    did so the last time too has failed, unless it left by SystemExit, or says that the signal has ended a program, by
+    CalledProcessError, or a data loader's worker. A block inside of another one takes its place.
 
     Args:
         grace_s: for each signal the seconds that the run has to return after it.
@@ -258,9 +258,12 @@ class _StopRequest:
         return self.told
 
     def has_ended_program(self, error: BaseException) -> bool:
-        """Whether ``error`` says that the signal has, or a shell that had called it."""
+        """Whether ``error`` says that the signal has, or a shell that had called it; or a worker of PyTorch's loader."""
         code = error.returncode if isinstance(error, subprocess.CalledProcessError) else 0
-        return self.signal is not None and (-code if code < 0 else code - 128) in SIGNALS
+        ended = (-code if code < 0 else code - 128) in SIGNALS
+        return self.signal is not None and (
+            ended or str(error).startswith("DataLoader worker (pid")
+        )
 
     def _on_signal(self, number: int, frame: object) -> None:
         # An event loop of the task may have taken the wakeup descriptor: tell the thread from here too.

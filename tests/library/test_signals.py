@@ -85,18 +85,26 @@ def test_what_a_run_raises_after_the_signal_is_its_stop(
     assert again.value is error
 
 
-@pytest.mark.parametrize("code", [None, 0, 143])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *map(SystemExit, (None, 0, 143)),
+        RuntimeError("DataLoader worker (pid(s) 17, 18) exited unexpectedly"),
+        RuntimeError("DataLoader worker (pid 17) is killed by signal: Terminated. "),
+    ],
+)
 def test_a_run_may_answer_each_signal_by_an_exit(
-    code: int | None, monkeypatch: pytest.MonkeyPatch
+    answer: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Lightning does: a run that is preempted a second time has not failed."""
+    """As Lightning does, and PyTorch where a worker hears the signal: a run that is preempted a second time has not
+    failed."""
     reasons: list[str] = []
     monkeypatch.setattr(signals, "before_hand_over", [reasons.append])
     monkeypatch.setattr(signals, "supervised", True)
     monkeypatch.setattr(signals, "raised_before", True)
     with pytest.raises(SystemExit) as ended, stopping(GRACE_S):
         os.kill(os.getpid(), signal.SIGTERM)
-        sys.exit(code)
+        raise answer
     assert ended.value.code == signals.STOPPED
     assert reasons == ["SIGTERM"]
 
