@@ -16,6 +16,18 @@ __version__ = "2.13.0+cpu"
 version = _Space(cuda=None, hip=None)
 cuda = _Space(device_count=lambda: 0)
 """
+# An app whose launcher is chosen when it is started.
+PLAIN = """
+import hydra
+
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config):
+    pass
+
+
+main()
+"""
 GPUS = ("hydra.launcher.partition=gpu", "hydra.launcher.gres=gpu:2")
 
 
@@ -161,5 +173,14 @@ def test_could_a_job_run(app: Project) -> None:
     assert (
         "PyTorch 2.13.0+cpu, built for CPUs alone, sees 0 of 2 GPUs\n     -> install a build"
         in blind.stdout
+    )
+    (app.path / "plain.py").write_text(PLAIN)
+    other = hpc(app, "doctor", "plain.py")
+    assert other.returncode == 0, other.stdout
+    assert (
+        "so no job script was tried\n     -> put hydra/launcher=hpc_slurm after it" in other.stdout
+    )
+    assert (
+        "ok   plain.py hydra/" in hpc(app, "doctor", "plain.py", "hydra/launcher=hpc_slurm").stdout
     )
     assert not list(app.path.glob(".hpc-doctor-*"))

@@ -104,6 +104,10 @@ def _of_app(words: Sequence[str], job: bool) -> Iterator[Finding]:
             asked = ("hydra.launcher.test_only=true", f"hydra.sweep.dir='{folder}'")
             tried = _run(*app, *chosen, *asked, "--multirun")
             what = f"preset {preset}" if preset else name
+            if "override 'hydra.launcher.test_only'" in tried.stderr:
+                yield Finding("note", f"{what}: its launcher is none of hpc-hydra's, so no job script was tried",
+                              "put hydra/launcher=hpc_slurm after it")  # fmt: skip
+                continue
             if tried.returncode:
                 remedy = "correct it in cluster.py, or override hydra.launcher.*"
                 yield Finding("bad", f"{what}: {_end(tried)}", remedy)
