@@ -91,15 +91,19 @@ def test_what_is_elsewhere_is_not_meant_by_a_folder_of_that_name(
     assert len(json.loads(hpc(*words, cwd=tmp_path / "state").stdout)) == 1
 
 
-def test_a_sweep_that_could_go_on_is_offered_only_if_it_is_asked_for(tmp_path: Path) -> None:
-    """As one whose only run was out of time: its checkpoints may be weeks of work."""
+@pytest.mark.parametrize("checkpoint", ["checkpoint_3-00000000.ckpt", "checkpoints/last.ckpt"])
+def test_a_sweep_that_could_go_on_is_offered_only_if_it_is_asked_for(
+    checkpoint: str, tmp_path: Path
+) -> None:
+    """As one whose only run was out of time: its checkpoints, ours or its trainer's, may be weeks of work."""
     sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
     words = ("clean", sweep, "--older-than", "0", "--json")
     assert [each["what"] for each in json.loads(hpc(*words).stdout)] == ["failed"]
     command = f"{sys.executable} -m hpc_hydra clean {sweep} --older-than 0 <&-"
     asked = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (asked.returncode, sweep.exists()) == (2, True) and "without --yes" in asked.stderr
-    (sweep / "0" / "checkpoint_3-00000000.ckpt").touch()
+    (sweep / "0" / checkpoint).parent.mkdir(exist_ok=True)
+    (sweep / "0" / checkpoint).touch()
     assert json.loads(hpc(*words).stdout) == []
     assert len(json.loads(hpc(*words, "--only=failed").stdout)) == 1
 

@@ -32,6 +32,10 @@ INSIDE = {
 }
 
 
+# What these put into a run's, and logs. What else is there is the app's, perhaps a checkpoint of its trainer's.
+OF_RUN = re.compile(r"run\.json|metrics\.jsonl|wandb(_id)?|\.hydra|.*\.log")
+
+
 class What(str, Enum):
     """What may go."""
 
@@ -72,8 +76,8 @@ def clean(
 ) -> None:
     """What takes space and can go, with sizes. Nothing is deleted without a yes.
 
-    Results, metrics, configs and logs stay, but those of failed sweeps: of these no run ever completed, and
-    none has a checkpoint to go on from, unless --only failed asks for all. Sweeps with runs under way are left alone.
+    Results, metrics, configs and logs stay, but those of failed sweeps: of these no run ever completed, and none has left
+    a checkpoint or other files of its own, unless --only failed asks for all. Sweeps with runs under way are left alone.
 
     \b
     hpc clean                                      what there is, of sweeps older than 30 days
@@ -87,8 +91,9 @@ def clean(
         if foreign_owner(sweep.stat()) or going_on or _ended(sweep, runs) > before:
             continue
         kinds = what or [*What]
-        if not what and any(sweep.glob("*/checkpoint_*")):  # from which `hpc retry` would go on
-            kinds.remove(What.failed)
+        left = (path for run in runs for path in (sweep / str(run["number"])).glob("*"))
+        if not what and not all(OF_RUN.fullmatch(path.name) for path in left):
+            kinds.remove(What.failed)  # `hpc retry` might go on from there
         for kind in kinds:
             if paths := _paths(kind, sweep, runs):
                 found.append((kind, sweep, paths, sum(map(_size, paths))))
