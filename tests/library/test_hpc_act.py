@@ -107,6 +107,26 @@ def test_more_of_the_same(zen_app: App) -> None:
     assert [run["overrides"][0] for run in record(zen_app.sweep)["runs"]] == ["lr=0.1", "lr=0.2"]
 
 
+def test_more_of_the_same_though_the_first_command_came_to_nothing(zen_app: App) -> None:
+    """Its disk was full, or somebody had it give up: `hpc retry` goes on with the new values all the same."""
+    assert zen_app("lr=0.1,0.2", "steps=2", *OPTIONS).returncode == 0
+    with (zen_app.folder / "zen_app" / "__init__.py").open("a") as file:
+        file.write(
+            "\n\nimport errno\nfrom hpc_hydra._job.submission import Work\n"
+            "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+            "if Path('full').exists(): Work.write = full\n"
+        )
+    (full := zen_app.folder / "full").touch()
+    failed = hpc("retry", "steps=4", "--yes")
+    assert failed.returncode == 1 and "No space left on device" in failed.stderr
+    full.unlink()
+    again = hpc("retry", "--yes")
+    assert again.returncode == 0, again.stderr
+    for number in range(2):
+        assert steps(zen_app.sweep / str(number)) == [1, 2, 3, 4]
+        assert "steps=4" in record(zen_app.sweep)["runs"][number]["overrides"]
+
+
 def test_a_sweep_in_batches_goes_on(zen_app: App) -> None:
     """What of it was never submitted is found; with other values it goes on though its first batch has them already;
     and in directories of its own, wherever these values would put them."""

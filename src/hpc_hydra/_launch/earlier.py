@@ -162,13 +162,16 @@ class Earlier:
         records.record_sweep(self.directory, self.cluster, self.overrides, rows, submission, sweep)
 
     def _recorded(self, runs: list[Run]) -> Iterator[Mapping[str, Any]]:
-        """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it."""
+        """The rows of ``runs``; one that is to have a new job has that of before, until Slurm has taken it, but the values
+        with which it goes on."""
         for run in runs:
-            yield vars(run) if run.job_id else self._rows.get(run.number, vars(run))
+            row = vars(run) if run.job_id else self._rows.get(run.number, vars(run))
+            yield {**row, "overrides": run.overrides} if run.number in self._changed else row
 
     def take_back(self, refused: list[Run], left: list[Run], runs: list[Run]) -> None:
         """Let the ``refused`` ones of the runs that were ``left`` be what they were before this command."""
         for run in refused:
+            self._changed.discard(run.number)
             if run.number in self._undo:
                 self._undo[run.number]()
         if len(refused) == len(left) and all(run.number in self._rows for run in left):
