@@ -32,6 +32,13 @@ def is_over() -> bool:
     return False
 
 
+def is_superseded(folder: Path, job_id: str | None) -> bool:
+    """Whether the runs of a job, with its files in ``folder``, have been taken from it."""
+    with suppress(OSError):
+        return (folder / f"{job_id}_attempt").read_text() == SUPERSEDED
+    return False
+
+
 def hold() -> None:
     """End this process if its attempt is over, before it writes what the newer one is writing."""
     if is_over():

@@ -110,6 +110,25 @@ def test_a_day(app: Project) -> None:
     )
 
 
+def test_other_values_whose_first_command_came_to_nothing(app: Project) -> None:
+    """The next one goes on with them, though Slurm still shows the jobs that had completed before."""
+    assert sweep(app, "x=1", "steps=2").returncode == 0
+    source = app.path / "app.py"
+    whole = source.read_text()
+    full = (
+        "from hpc_hydra._job.submission import Work\n"
+        "def full(*_): raise OSError(28, 'No space left on device')\n"
+        "Work.write = full\n"
+    )
+    source.write_text(f"{full}{whole}")
+    failed = hpc(app, "retry", "sweep", "steps=4", "--yes")
+    assert failed.returncode == 1 and "No space left on device" in failed.stderr, failed.stdout
+    source.write_text(whole)
+    done = hpc(app, "retry", "sweep", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert steps(app, "sweep/0") == [1, 2, 3, 4]
+
+
 def test_cancelling_and_requeueing(app: Project) -> None:
     """One run of two that share a job, then the other, while its job waits to go on."""
     folder = app.path / "out" / "two"

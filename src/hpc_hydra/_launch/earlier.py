@@ -115,6 +115,7 @@ class Earlier:
         def is_over(run: Run) -> bool:
             shown = result_path(self.folder, run.number, 0, True).name  # its record may be deleted
             over = shown in there or f"{run.job_id}_ended" in there
+            over = over or attempt.is_superseded(self.folder, run.job_id)
             return over or records.has_ended(self.directory / str(run.number), run.job_id)
 
         ended = {str(run.job_id) for run in left}

@@ -15,7 +15,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -344,9 +344,8 @@ class Launcher(stock.BaseSubmititLauncher):
 
     def _give_up(self, run: Run, reason: str) -> None:
         """Record that a job has ended without a result, unless another command has submitted the run anew."""
-        with suppress(OSError):
-            if (self.folder / f"{run.job_id}_attempt").read_text() == attempt.SUPERSEDED:
-                return
+        if attempt.is_superseded(self.folder, run.job_id):
+            return
         directory = self.directory / str(run.number)
         try:
             records.record_end(directory, run.overrides, str(run.job_id), reason)
