@@ -107,19 +107,29 @@ def test_more_of_the_same(zen_app: App) -> None:
     assert [run["overrides"][0] for run in record(zen_app.sweep)["runs"]] == ["lr=0.1", "lr=0.2"]
 
 
-def test_more_of_the_same_though_the_first_command_came_to_nothing(zen_app: App) -> None:
-    """Its disk was full, or somebody had it give up: `hpc retry` goes on with the new values all the same."""
+@pytest.mark.parametrize(
+    ("end", "code"), [("raise OSError(28, 'No space left on device')", 1), ("os._exit(9)", 9)]
+)
+def test_more_of_the_same_though_the_first_command_came_to_nothing(
+    end: str, code: int, zen_app: App
+) -> None:
+    """On a full disk all stays as it was; after a kill `hpc retry` goes on with the new values."""
     assert zen_app("lr=0.1,0.2", "steps=2", *OPTIONS).returncode == 0
+    before = [record(zen_app.sweep / number) for number in "01"]
     with (zen_app.folder / "zen_app" / "__init__.py").open("a") as file:
         file.write(
-            "\n\nimport errno\nfrom hpc_hydra._job.submission import Work\n"
-            "def full(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
-            "if Path('full').exists(): Work.write = full\n"
+            "\n\nfrom hpc_hydra._job.submission import Work\n"
+            f"def come_to_nothing(*_): {end}\n"
+            "if Path('nothing').exists(): Work.write = come_to_nothing\n"
         )
-    (full := zen_app.folder / "full").touch()
-    failed = hpc("retry", "steps=4", "--yes")
-    assert failed.returncode == 1 and "No space left on device" in failed.stderr
-    full.unlink()
+    (nothing := zen_app.folder / "nothing").touch()
+    assert hpc("retry", "--run", "0", "--redo", "--yes").returncode == code
+    assert hpc("retry", "steps=4", "--yes").returncode == code
+    if code == 1:
+        assert [record(zen_app.sweep / number) for number in "01"] == before
+        assert "Nothing to do: all are complete" in hpc("retry").stdout
+        return
+    nothing.unlink()
     again = hpc("retry", "--yes")
     assert again.returncode == 0, again.stderr
     for number in range(2):

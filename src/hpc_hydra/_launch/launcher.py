@@ -15,7 +15,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,7 +198,13 @@ class Launcher(stock.BaseSubmititLauncher):
                 if len(left) < len(runs):
                     log.info("%d to submit, the others are complete or under way", len(left))
                 if left:
-                    self._submit(left, runs)
+                    try:
+                        self._submit(left, runs)
+                    except OSError:  # a full disk, which may have no room for that either
+                        with suppress(OSError):
+                            refused = [run for run in left if run.job_id is None]
+                            self._earlier.take_back(refused, left, runs)
+                        raise
                 if (self.directory / records.SUBMITTED).exists():
                     self._earlier.record(runs)
                 return left
