@@ -98,6 +98,23 @@ def test_in_a_container_processes_have_the_numbers_of_those_before(yaml_app: App
     assert int(record(yaml_app.sweep)["runs"][0]["job_id"]) < 100
 
 
+def test_a_run_whose_end_cannot_be_recorded_is_done_again(yaml_app: App) -> None:
+    """Because of a file system that fails for a moment: it would be complete, and lost in each table."""
+    (yaml_app.folder / "helper.py").write_text(
+        "import os\nfrom hpc_hydra import _records\n\nwrite = _records.write\n\n\n"
+        "def failing(path, record, durable=True):\n"
+        "    if record['state'] == 'COMPLETED':\n        raise OSError(5, 'Input/output error')\n"
+        "    write(path, record, durable)\n\n\n"
+        "def scaled(scale):\n    if os.path.exists('fails'):\n        _records.write = failing\n    return scale\n"
+    )
+    (fails := yaml_app.folder / "fails").touch()
+    ended = yaml_app("x=1,2", ONE_PROCESS)
+    assert ended.returncode == 1 and "the end of the run could not be recorded" in ended.stdout
+    fails.unlink()
+    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+    assert [record(yaml_app.sweep / number)["state"] for number in "01"] == ["COMPLETED"] * 2
+
+
 def test_directories_that_do_not_have_numbers_for_names(yaml_app: App) -> None:
     """A common setting of Hydra's: the runs are found all the same, after a failure too."""
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"

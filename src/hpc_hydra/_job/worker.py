@@ -193,7 +193,12 @@ def load(work: Work, payload: bytes) -> Load:
                 if returned.status is not JobStatus.COMPLETED:
                     error = "".join(traceback.format_exception(value_of(returned)))
                     say(error)
-                todo.write_result(returned, error)
+                known = records.read(todo.directory / records.RUN) if todo.rank == 0 else {}
+                if known.get("state") == "RUNNING":  # Hydra only warns of what a callback raises
+                    error = error or "the end of the run could not be recorded, see its log"
+                    todo.end(error)
+                else:
+                    todo.write_result(returned, error)
             except BaseException as end:
                 # Of Hydra or a callback; a CancelledError, which Hydra lets pass; or an exit that says why.
                 why = end.code if isinstance(end, SystemExit) else ""
