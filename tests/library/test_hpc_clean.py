@@ -1,6 +1,8 @@
 """`hpc clean` deletes what it has shown, and nothing of a sweep that may still be needed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +80,18 @@ def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> Non
     assert (yaml_app.sweep / "x=0" / "run" / "run.json").exists()
     assert "deleted" in hpc("clean", yaml_app.sweep, "--older-than", "0", "--yes").stdout
     assert not yaml_app.sweep.exists()
+
+
+def test_ctrl_c_at_a_question(tmp_path: Path) -> None:
+    sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
+    ours, terminal = os.openpty()
+    command = [sys.executable, "-m", "hpc_hydra", "clean", str(sweep), "--older-than", "0"]
+    asked = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
+    shown = b""
+    while b"[y/N]" not in shown:
+        shown += os.read(ours, 1000)
+    asked.send_signal(signal.SIGINT)
+    assert asked.wait(60) == 130 and sweep.exists()
 
 
 def test_what_is_elsewhere_is_not_meant_by_a_folder_of_that_name(

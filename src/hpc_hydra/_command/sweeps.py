@@ -164,8 +164,11 @@ def agreed(question: str, yes: bool) -> None:
         return
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):  # `hpc cancel <&-`
         fail(f"{question} Nothing is done without --yes.")
-    if not typer.confirm(question):
-        raise typer.Exit(1)
+    try:
+        if not typer.confirm(question):
+            raise typer.Exit(1)
+    except typer.Abort:
+        raise typer.Exit(130) from None
 
 
 def _has_runs(directory: Path) -> bool:
