@@ -58,3 +58,13 @@ def test_batches(with_optuna: Project, tmp_path: Path) -> None:
     found = yaml.safe_load((folder / "optimization_results.yaml").read_text())
     assert found["best_value"] == best["result"]
     assert f"lr={found['best_params']['lr']}" in best["overrides"]
+
+    # Of one that was interrupted between two batches all is complete that is there.
+    one = tmp_path / "one"
+    assert (
+        sweep(with_optuna, one, *SWEEP, "lr=choice(0.1)", "hydra.sweeper.n_trials=1").returncode
+        == 0
+    )
+    again = with_optuna.run("hpc", "retry", one, "hydra.sweeper.n_trials=2", "--yes")
+    assert "Will submit what its sweeper still asks for" in again.stdout
+    assert len(record(one / "sweep.json")["runs"]) == 2

@@ -72,10 +72,11 @@ def retry(
             1,
         )
     print(f"{directory}: {records.counts(runs)}")
-    never = 0 if run else last.get("total", 0) - len(states)
+    total = 0 if run else last.get("total", 0)  # None: the sweeper decides by the results
+    never = (total or 0) - len(states)
     if never > 0:
         print(f"{never} more, of later batches, were never submitted")
-    if not todo and never <= 0:
+    if not todo and never <= 0 and total is not None:
         jobs = f"the jobs of {listed(under_way)} are under way" if under_way else ""
         print(f"Nothing to do: {jobs or 'all are complete. From the start again: --redo'}.")
         return
@@ -91,7 +92,8 @@ def retry(
     how = f"from the start; what it has left moves to {directory}/earlier" if redo else (
         "with the new values, from its last checkpoint" if changed else "from its last checkpoint"
     )  # fmt: skip
-    what = f"{listed(todo)}, {each}{how}" if todo else "those"
+    rest = "what its sweeper still asks for" if total is None else "those"
+    what = f"{listed(todo)}, {each}{how}" if todo else rest
     print(f"Will submit {what}, with\n    {command.shell()}", flush=True)
     agreed("Go on?", yes)
     command.execute()

@@ -124,11 +124,13 @@ class Launcher(stock.BaseSubmititLauncher):
             raise LauncherError(str(error)) from error
 
     def _check(self) -> None:
-        sweeper = self.config.hydra.runtime.choices["hydra/sweeper"]
-        if not self.params["wait"] and sweeper not in ("hpc", "basic"):
+        if not self.params["wait"] and (sweeper := self._sweeper()) not in ("hpc", "basic"):
             raise LauncherError(
                 f"hydra.launcher.wait=false: the sweeper {sweeper} needs the results of its runs"
             )
+
+    def _sweeper(self) -> str:
+        return str(self.config.hydra.runtime.choices["hydra/sweeper"])
 
     def _test(self) -> None:
         """Say whether the jobs could be submitted.
@@ -246,7 +248,7 @@ class Launcher(stock.BaseSubmititLauncher):
             "overrides": typed_overrides(self.config),
             "start": records.now(),
             "source": None,
-            "total": self.total or len(runs),
+            "total": self.total or (len(runs) if self._sweeper() == "basic" else None),
             **submission_record(self.source, self.folder, path.stem),
         }
         if submission["git_diff"]:
