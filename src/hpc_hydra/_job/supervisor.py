@@ -97,6 +97,8 @@ class Supervisor:
         self._word("starting").unlink(missing_ok=True)
         self._forget_results()
         code = self._work_off()
+        # A Python that is about to end has no handlers any more, and its exit code would be that of the signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
         # Of a task's own code: the job script takes 143 for a TERM that ended this process.
         return self._stop() if code == STOPPED else int(code != 0)
 
