@@ -30,9 +30,7 @@ INSIDE = {
     "earlier": re.compile(r"\d+(_\d+)?"),
     "rerun": re.compile(r"\d+(_\d+)?"),
 }
-
-
-# What these put into a run's, and logs. What else is there is the app's, perhaps a checkpoint of its trainer's.
+# What they put into a run's directory, and logs; what else is there is the app's, perhaps a checkpoint of its trainer's.
 OF_RUN = re.compile(r"run\.json|metrics\.jsonl|wandb(_id)?|\.hydra|.*\.log")
 
 

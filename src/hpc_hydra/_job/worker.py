@@ -96,7 +96,7 @@ class Todo:
         """Record that it is over without having completed; or, if ``state`` is STOPPED, not yet over."""
         run = (self.directory, self.overrides, self.job_id)
         try:
-            # One that has failed since all are to stop takes that back itself.
+            # A rank that failed only because all are to stop takes that back itself.
             recorder = records.rank_that_failed(self.directory) if state == "STOPPED" else 0
             try:
                 if self.rank == recorder:
