@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -40,6 +41,11 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert record(zen_app.sweep / "0") == first
     nothing = hpc("retry", "--yes")
     assert nothing.returncode == 0 and "Nothing to do: all are complete. " in nothing.stdout
+    # Of a sweep whose sweeper decides by the results, such as Optuna's, nobody else knows whether all is complete.
+    whole = (zen_app.sweep / "sweep.json").read_text()
+    (zen_app.sweep / "sweep.json").write_text(re.sub('"total": 3', '"total": null', whole))
+    assert "Will submit what its sweeper still asks for, with\n    cd " in hpc("retry").stdout
+    (zen_app.sweep / "sweep.json").write_text(whole)
     # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on, once.
     shutil.rmtree(zen_app.sweep / "2")
     moved = zen_app.sweep.rename(zen_app.sweep.with_name("moved"))
