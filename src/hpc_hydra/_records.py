@@ -29,6 +29,7 @@ from ._commands import local_jobs
 from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
+RUNS = '\n "runs": ['  # what they begin with in `sweep.json`, after all else
 FORMAT = 1
 SOURCE = re.compile(r"source(_\d+)?")  # as `claim` names copies of it
 LONGEST = 400  # characters of somebody's text in a table
@@ -197,7 +198,7 @@ def record_sweep(
     head = _text({**about, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
-        file.write(f'{head},\n "runs": ['.encode())
+        file.write(f"{head},{RUNS}".encode())
         for place, row in enumerate(rows):
             file.write(f"{',' if place else ''}\n  {json.dumps(row)}".encode())
         file.write(b"\n ]\n}\n")
@@ -226,6 +227,21 @@ def read_sweep(directory: Path) -> dict[str, Any]:
     if sweep and noted:
         sweep["runs"] = _replaced(sweep["runs"], noted)
     return sweep
+
+
+def last_submission(directory: Path) -> dict[str, Any]:
+    """That of the sweep in ``directory``, whose runs are not read for it; empty if there is none.
+
+    Raises:
+        DamagedRecord: as `read` does.
+    """
+    try:
+        head = (directory / SWEEP).read_text(encoding="utf-8").partition(f",{RUNS}")[0]
+        record = json.loads(f"{head}\n}}")
+    except (OSError, ValueError):  # there is none, or somebody has edited it
+        record = read(directory / SWEEP)
+    submission: dict[str, Any] = (record.get("submissions") or [{}])[-1]
+    return submission
 
 
 def _replaced(

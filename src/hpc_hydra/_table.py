@@ -117,8 +117,7 @@ def table(directory: Path, runs: Sequence[dict[str, Any]], rows: int) -> list[Re
     if len(listed) > rows:
         parts.append(Text(f"and {len(listed) - rows} more; all of them: --rows={len(runs)}"))
     parts.append(Text(f"{len(runs)} runs: {records.counts(runs)}"))
-    last = (records.read(directory / records.SWEEP).get("submissions") or [{}])[-1]
-    if (later := (last.get("total") or 0) - len(runs)) > 0:
+    if (later := (records.last_submission(directory).get("total") or 0) - len(runs)) > 0:
         parts.append(Text(f"{later} more, of later batches, are not submitted yet"))
     parts.append(Text(f"outputs: {directory}", overflow="ignore", no_wrap=True))
     return parts

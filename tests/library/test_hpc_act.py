@@ -43,7 +43,8 @@ def test_what_did_not_complete_is_done_again(zen_app: App) -> None:
     assert nothing.returncode == 0 and "Nothing to do: all are complete. " in nothing.stdout
     # Of a sweep whose sweeper decides by the results, such as Optuna's, nobody else knows whether all is complete.
     whole = (zen_app.sweep / "sweep.json").read_text()
-    (zen_app.sweep / "sweep.json").write_text(re.sub('"total": 3', '"total": null', whole))
+    by_hand = json.dumps(json.loads(re.sub('"total": 3', '"total": null', whole)), indent=4)
+    (zen_app.sweep / "sweep.json").write_text(by_hand)
     assert "Will submit what its sweeper still asks for, with\n    cd " in hpc("retry").stdout
     (zen_app.sweep / "sweep.json").write_text(whole)
     # A run whose directory was deleted is to do again; and a sweep that was moved is known from then on, once.

@@ -48,7 +48,7 @@ def retry(
     if wrong := [word for word in overrides if "=" not in word]:
         fail(f"{wrong[0]}: neither the sweep, which comes first, nor an override, NAME=VALUE.")
     refuse_foreign(directory)
-    last = (records.read(directory / records.SWEEP).get("submissions") or [{}])[-1]
+    last = records.last_submission(directory)
     command = Command.of(directory, last)
     changed = [records.key_of(each) for each in overrides if not records.hydras_own(each)]
     if changed and run:
