@@ -11,20 +11,20 @@ from hpc_hydra._launch import waiting
 from hpc_hydra._launch.waiting import Queue, View, Watch, wait
 
 
-def queue(end_of: Callable[[str], str | None] = lambda job_id: None) -> Any:
+def queue(ends: Callable[[], dict[str, str]] = dict) -> Any:
     """One that knows no more than this."""
-    return SimpleNamespace(end_of=end_of, pending_at=lambda job_id: 0, stuck={})
+    return SimpleNamespace(ends=ends, pending_at=lambda job_id: 0, stuck={})
 
 
 def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) -> None:
-    def end_of(job_id: str) -> str:
+    def ends() -> dict[str, str]:
         write_result(tmp_path, 0, 0)
-        return "its process has ended"
+        return {"1": "its process has ended"}
 
     def give_up(run: Run, reason: str) -> None:
         raise AssertionError(reason)
 
-    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path, queue(end_of))
+    watch = Watch([Run(0, [], "1", "1_0_log.out")], tmp_path, queue(ends))
     with View(1) as view:
         wait(watch, view, give_up)
     assert watch.results and not watch.failures
@@ -34,7 +34,7 @@ def test_a_rank_that_failed_says_why_though_srun_has_killed_the_others(tmp_path:
     write_result(tmp_path, 0, 1, error="Traceback\nValueError: the cause")
     (tmp_path / "1_0_0_log.out").write_text("srun: Force Terminated StepId=1.0\n")
     run = Run(0, [], "1_0", "jobs/1_0_0_log.out", ranks=2)
-    watch = Watch([run], tmp_path, queue(lambda job_id: "FAILED with exit code 137"))
+    watch = Watch([run], tmp_path, queue(lambda: {"1_0": "FAILED with exit code 137"}))
     with View(1) as view:
         wait(watch, view, lambda run, reason: None)
     assert watch.failures == ["run 0 failed: ValueError: the cause, log: jobs/1_0_1_log.out"]
@@ -91,7 +91,7 @@ def test_a_job_that_will_not_begin_is_named_once(
     watch = Watch([Run(number, [], f"1_{number}", "none") for number in range(3)], tmp_path, queue)
     with View(3) as view:
         for _ in range(2):
-            queue.end_of("1_0")
+            queue.ends()
             view.show(watch)
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert said == ["as things are, 2 jobs will not begin: DependencyNeverSatisfied"]

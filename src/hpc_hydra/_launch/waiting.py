@@ -57,9 +57,16 @@ class Watch:
     def look(self) -> None:
         """Look into the folder once."""
         there = {entry.name for entry in os.scandir(self.folder)}
-        with_results = {name.split("_")[1] for name in there if name.startswith("run_")}
+        # The ids of jobs that have files, on Slurm of two parts, and likewise `run_3`: of most runs that wait there is none.
+        about: set[str | None] = set()
+        for name in there:
+            first, _, more = name.partition("_")
+            about |= {first, f"{first}_{more.partition('_')[0]}"}
         for number, run in list(self.open.items()):
-            found = self._found(run, there) if str(number) in with_results else []
+            has_result = f"run_{number}" in about
+            if not has_result and run.job_id not in about:
+                continue
+            found = self._found(run, there) if has_result else []
             if found and all(found):
                 self.results[number] = [self.folder / min(names) for names in found]
                 self.close(run, self._blame(run, self.results[number]))
@@ -132,16 +139,17 @@ class Queue:
         self._asked = time.monotonic()
         self._answered = 0.0  # by the clock that files have their times from
         self._answers: list[dict[str, str]] = []
+        self._ends: dict[str | None, str] = {}
 
     def pending_at(self, job_id: str) -> float:
         """When it was last said that the job waits to begin; 0 if it is not said."""
         waits = self._answers and self._answers[-1].get(job_id) == "PENDING"
         return self._answered if waits else 0
 
-    def end_of(self, job_id: str) -> str | None:
-        """The word for the end of the job, None if it goes on.
+    def ends(self) -> Mapping[str | None, str]:
+        """The word for the end of each job that has ended.
 
-        It has ended if two answers say so: one may catch it between two states, and a network file
+        It has if two answers say so: one may catch it between two states, and a network file
         system takes its time to show the result of a job that has just ended.
         """
         if time.monotonic() - self._asked > self._every_s:
@@ -154,10 +162,12 @@ class Queue:
             why = (why for state, why in known.values() if squeue.waits(state))
             self.stuck.update(Counter(filter(squeue.STUCK.search, why)))
             self._asked = time.monotonic()
-        states = [answer.get(job_id) for answer in self._answers]
-        if len(states) < 2 or not all(map(squeue.is_over, states)):
-            return None
-        return states[-1] or states[0] or self._gone
+            self._ends = {}
+            for job in self._jobs if len(self._answers) == 2 else ():
+                before, after = (states.get(job) for states in self._answers)
+                if squeue.is_over(before) and squeue.is_over(after):
+                    self._ends[job] = after or before or self._gone
+        return self._ends
 
 
 class View:
@@ -226,10 +236,10 @@ def wait(watch: Watch, view: View, give_up: Callable[[Run, str], None]) -> None:
     while True:
         began = time.process_time()  # by the clock it may be much longer, on a busy login node
         # Asked before the look: then what a job left at its end is seen.
-        ends = {number: watch.queue.end_of(str(run.job_id)) for number, run in watch.open.items()}
+        ends = watch.queue.ends()
         watch.look()
         for number, run in list(watch.open.items()):
-            end = ends[number]
+            end = ends.get(run.job_id)
             if reason := watch.ended.get(number) or (end and watch.explained(run, end)):
                 watch.given_up[number] = reason
                 give_up(run, reason)
