@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from ._commands import local_jobs
 from ._files import atomically, foreign_owner, write_atomically
 
 RUN, SWEEP, SUBMITTED = "run.json", "sweep.json", "submitted.jsonl"
-RUNS = '\n "runs": ['  # what they begin with in `sweep.json`, after all else
+RUNS = ' "runs": ['  # the line in `sweep.json` with which they begin, after all else
 FORMAT = 1
 SOURCE = re.compile(r"source(_\d+)?")  # as `claim` names copies of it
 LONGEST = 400  # characters of somebody's text in a table
@@ -198,7 +198,7 @@ def record_sweep(
     head = _text({**about, "cluster": cluster, "host": socket.gethostname()}).removesuffix("\n}")
     with atomically(directory / SWEEP) as file:
         # A line for each run, and never the text of all of them in memory.
-        file.write(f"{head},{RUNS}".encode())
+        file.write(f"{head},\n{RUNS}".encode())
         for place, row in enumerate(rows):
             file.write(f"{',' if place else ''}\n  {json.dumps(row)}".encode())
         file.write(b"\n ]\n}\n")
@@ -236,8 +236,9 @@ def last_submission(directory: Path) -> dict[str, Any]:
         DamagedRecord: as `read` does.
     """
     try:
-        head = (directory / SWEEP).read_text(encoding="utf-8").partition(f",{RUNS}")[0]
-        record = json.loads(f"{head}\n}}")
+        with (directory / SWEEP).open(encoding="utf-8") as file:
+            head = "".join(takewhile(lambda line: line != f"{RUNS}\n", file))
+        record = json.loads(head.removesuffix(",\n") + "}")
     except (OSError, ValueError):  # there is none, or somebody has edited it
         record = read(directory / SWEEP)
     submission: dict[str, Any] = (record.get("submissions") or [{}])[-1]
