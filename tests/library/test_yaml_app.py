@@ -73,14 +73,11 @@ def test_what_waits_in_slurms_queue_is_not_begun_here_too(yaml_app: App) -> None
     sweep = yaml_app.sweep / "sweep.json"
     sweep.write_text(sweep.read_text().replace('"cluster": "local"', '"cluster": "slurm"'))
     shutil.rmtree(yaml_app.sweep / "0")
-    ended = yaml_app(
-        "x=2", ONE_PROCESS, PATH="/nowhere"
-    )  # Slurm does not say that there is no such job
+    # Slurm does not say that there is no such job.
+    ended = yaml_app("x=2", ONE_PROCESS, PATH="/nowhere")
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert (
-        f"1 runs are under way with the other launcher: wait for them, or hpc cancel {sweep.parent}"
-        in ended.stderr
-    )
+    mend = f"wait for them, or hpc cancel {sweep.parent}"
+    assert f"1 runs are under way with the other launcher: {mend}" in ended.stderr
     assert not (yaml_app.sweep / "0").exists()
 
 

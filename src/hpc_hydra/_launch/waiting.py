@@ -149,7 +149,7 @@ class Queue:
     def ends(self) -> Mapping[str | None, str]:
         """The word for the end of each job that has ended.
 
-        It has if two answers say so: one may catch it between two states, and a network file
+        It has ended if two answers say so: one may catch it between two states, and a network file
         system takes its time to show the result of a job that has just ended.
         """
         if time.monotonic() - self._asked > self._every_s:
