@@ -2,13 +2,14 @@ import os
 import signal
 from functools import partial
 from itertools import count
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from hpc_hydra import pytorch, read_metrics
 from hydra_zen import instantiate
-from torch.multiprocessing import ProcessExitedException, spawn
+from torch.multiprocessing import ProcessExitedException, start_processes
 
 from {{ cookiecutter.__package }} import configs, models, task
 from {{ cookiecutter.__package }}.signals import Policy, handled
@@ -39,9 +40,11 @@ def rank_of_two(rank: int, folder: Path, signalled_at: int) -> None:
 def test_two_ranks_stop_together_and_come_to_what_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     task.train(EXACT, one, epochs=2, batch_size=32)
+    set_forkserver_preload(["sklearn.datasets", "torch._dynamo"])  # which take seconds, once for all
+    ranks = partial(start_processes, rank_of_two, nprocs=2, start_method="forkserver")
     with pytest.raises(ProcessExitedException, match=f"exit code {128 + signal.SIGUSR2}"):
-        spawn(rank_of_two, (two, 30), nprocs=2)
-    spawn(rank_of_two, (two, 0), nprocs=2)
+        ranks((two, 30))
+    ranks((two, 0))
     assert metrics(two) == pytest.approx(metrics(one), rel=1e-3)
 
 
