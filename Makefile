@@ -17,7 +17,7 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 help:
 	@echo 'make demo     generate a repository and run its sweep (on Slurm if sinfo answers)'
 	@echo 'make test     lint, types and all tests, those on a real Slurm included'
-	@echo 'make quick    those of the library that need neither a cluster nor a generated repository: a minute'
+	@echo 'make quick    those of tests/library: no sweep of an app, no cluster, no generated repository; a minute'
 	@echo 'make faults   all that Slurm may do to jobs, done to them, and a table of what it cost'
 	@echo 'make chaos    all of it at random, several at a time, for twenty minutes'
 	@echo 'make bench    measure the launcher, beside the stock one and Parsl (a quarter of an hour)'

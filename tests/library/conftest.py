@@ -15,10 +15,8 @@ from .using import EXAMPLES, App
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, which wait for jobs, so that at the end not all wait for them."""
-    longest = (
-        "tracking", "hpc_act", "yaml_app", "launcher", "command", "hpc_sync", "ranks_here", "report"
-    )  # fmt: skip
+    """The longest first, so that at the end not all wait for them."""
+    longest = ("tracking", "report", "pytorch", "hpc_watch", "hpc_clean")
     place = {Path(__file__).with_name(f"test_{name}.py"): at for at, name in enumerate(longest)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
 

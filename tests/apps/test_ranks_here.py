@@ -6,8 +6,7 @@ from ast import literal_eval
 from importlib.util import find_spec
 
 import pytest
-
-from .using import App, record
+from library.using import App, record
 
 # Each rank leaves what it sees, which of the GPUs is its own, and the process that has started it.
 TASK = """

@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
-from .examples import zen_app as example
-from .hpc_command import hpc
-from .using import ONE_PROCESS, App, record, until
+from library.examples import zen_app as example
+from library.hpc_command import hpc
+from library.using import ONE_PROCESS, App, record, until
 
 
 def test_help_starts_without_heavy_libraries(zen_app: App) -> None:

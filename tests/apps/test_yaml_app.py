@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from .hpc_command import hpc
-from .using import ONE_PROCESS, App, record, until
+from library.hpc_command import hpc
+from library.using import ONE_PROCESS, App, record, until
 
 SHIPPING = """
 import logging
@@ -53,13 +52,12 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
     assert ended.returncode == 1
     assert "1 of 2 runs did not complete" in ended.stderr
     completed, failed = (record(yaml_app.sweep / number) for number in "01")
-    # A float, although the task returns one of numpy.
     assert (completed["state"], completed["result"]) == ("COMPLETED", 0.5)
     assert (completed["restarts"], completed["error"]) == (0, None)
     assert completed["start"] <= completed["end"]
     assert (completed["git_commit"], completed["git_diff"], completed["source"]) == (None,) * 3
     assert (failed["state"], failed["result"]) == ("FAILED", None)
-    assert "ZeroDivisionError" in failed["error"] or "FloatingPointError" in failed["error"]
+    assert "ZeroDivisionError" in failed["error"]
     for output in (ended.stdout, hpc("status", yaml_app.sweep).stdout):
         for text in ("x=2", "0.5", "COMPLETED", "FAILED", "2 runs: 1 completed, 1 failed"):
             assert text in output
@@ -156,6 +154,7 @@ def test_a_directory_by_a_parameter_is_that_of_the_sweep(yaml_app: App) -> None:
 
 # What a task does at its end, and what its record says: a state, and a part of the result or the end of the error.
 ENDINGS = [
+    ("return np.float64(0.5)", "COMPLETED", "0.5"),
     ("return {np.int64(1): 0.9, (1, 2): [np.float32(0.5)]}", "COMPLETED", "{'1': 0.9, '(1, 2)': [0.5]}"),
     ("return 10**5000", "COMPLETED", "a int"),
     ("return (each for each in 'ab')", "COMPLETED", "<generator object"),
@@ -176,7 +175,7 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
     tasks = "TASKS = []\n" + "".join(
         f"def task(): {does}\nTASKS.append(task)\n" for does, *_ in ENDINGS
     )
-    imports = "import asyncio, multiprocessing, os, shutil, signal, sys\nfrom hydra.core.hydra_config import HydraConfig\n"
+    imports = "import asyncio, multiprocessing, os, shutil, signal, sys\nimport numpy as np\nfrom hydra.core.hydra_config import HydraConfig\n"
     text = app.read_text().replace("    return result\n", "    return TASKS[config.x - 1]()\n")
     app.write_text(text.replace("import hydra\n", f"import hydra\n{imports}{tasks}"))
     ended = yaml_app(f"x=range(1,{len(ENDINGS) + 1})", ONE_PROCESS)
@@ -192,19 +191,17 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
         assert "supervisor.py" not in log
 
 
-@pytest.mark.parametrize(
-    "close",
-    [
-        "sys.stdout.close(); sys.stderr.close()",
-        "sys.stdout.close(); os.close(1)",
-        "os.closerange(3, 256)",
-    ],
-)
-def test_a_task_may_close_what_is_open(close: str, yaml_app: App) -> None:
+def test_a_task_may_close_what_is_open(yaml_app: App) -> None:
     app = yaml_app.folder / "app.py"
-    closing = f"    import os, sys; {close}\n    return result\n"
-    app.write_text(app.read_text().replace("    return result\n", closing))
-    assert yaml_app("x=1,2", ONE_PROCESS).returncode == 0
+    closing = """    import os, sys
+    if config.x < 3:
+        sys.stdout.close()
+        sys.stderr.close() if config.x == 1 else os.close(1)
+    else:
+        os.closerange(3, 256)
+"""
+    app.write_text(app.read_text().replace("    return result\n", f"{closing}    return result\n"))
+    assert yaml_app("x=1,2,3", ONE_PROCESS).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -226,13 +223,13 @@ def test_a_process_that_does_all_runs_has_imported_the_app(
 
 def test_what_runs_of_a_process_use_is_their_own(yaml_app: App) -> None:
     (yaml_app.folder / "helper.py").write_text(
-        "import time\n\n\ndef scaled(scale):\n    end_s = time.process_time() + 2 * (scale == 100)\n"
+        "import time\n\n\ndef scaled(scale):\n    end_s = time.process_time() + 0.8 * (scale == 100)\n"
         "    while time.process_time() < end_s:\n        pass\n    return 1\n"
     )
     sweep = ("model=large,small", ONE_PROCESS, "hydra.launcher.process_per_run=false")
     assert yaml_app(*sweep).returncode == 0
     used = [record(yaml_app.sweep / run)["attempts"][0]["cpu_s"] for run in "01"]
-    assert used[0] >= 2 > used[1]
+    assert used[0] >= 0.8 > used[1]
 
 
 def test_a_handler_of_the_app_is_that_of_each_run(yaml_app: App) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-
-from .hpc_command import hpc
-from .using import ONE_PROCESS, App
-from .wandb_server import Receiver, receiving
+from library.hpc_command import hpc
+from library.using import ONE_PROCESS, App
+from library.wandb_server import Receiver, receiving
 
 CALLBACK = "+hydra.callbacks.wandb={_target_: hpc_hydra.WandbCallback, project: mine}"
 
