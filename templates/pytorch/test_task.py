@@ -40,7 +40,7 @@ def rank_of_two(rank: int, folder: Path, signalled_at: int) -> None:
 def test_two_ranks_stop_together_and_come_to_what_one_does(tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     task.train(EXACT, one, epochs=2, batch_size=32)
-    set_forkserver_preload(["sklearn.datasets", "torch._dynamo"])  # which take seconds, once for all
+    set_forkserver_preload(["sklearn.datasets", "torch._dynamo"])  # seconds, but once only
     ranks = partial(start_processes, rank_of_two, nprocs=2, start_method="forkserver")
     with pytest.raises(ProcessExitedException, match=f"exit code {128 + signal.SIGUSR2}"):
         ranks((two, 30))
