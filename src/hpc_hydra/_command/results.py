@@ -66,15 +66,16 @@ def results(
         fail("--csv or --json, not both")
     runs = runs_named(sweeps)
     try:
-        patterns = metric or (["*"] if as_csv or as_json else [])
+        every = as_csv or as_json or not any(run.result for run in runs)
+        patterns = metric or (["*"] if every else [])
         table = asked = results_.table_of(runs, patterns, resources)
         for pattern in metric or []:
             if not _metrics(table, pattern):
                 known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
                 fail(f"no metric {pattern}, but {known}" if known else results_.NO_METRICS)
-        if patterns != ["*"] and (where or sort or not (patterns or table.results)):
-            table = results_.table_of(runs, ["*"], resources)  # they may be about other metrics
-        silent = set(table.columns) - set(asked.columns) if patterns or table.results else set()
+        if patterns != ["*"] and (where or sort):  # which may be about other metrics
+            table = results_.table_of(runs, ["*"], resources)
+        silent = set(table.columns) - set(asked.columns)
         for condition in where or []:
             table = table.where(condition)
         count, order = len(table.rows), ""
