@@ -58,10 +58,8 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     Raises:
         ImportError: plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ImportError("hpc report needs plotly: pip install 'hpc-hydra[results]'") from error
+    from plotly.offline import get_plotlyjs
+
     read = cache(read_metrics)
     table, names = table_of(runs, ["*"], True, read), names_of(run.sweep for run in runs)
     series = [read(run.directory) for run in runs]
