@@ -123,11 +123,12 @@ def results(
 
 
 def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
-    """Those of the sweeps of these names, or of the newest."""
-    try:
-        return results_.runs_of(*all_named(sweeps))
-    except FileNotFoundError as error:  # a sweep of which nothing was submitted
-        fail(str(error), 1)
+    """Those of the sweeps of these names, or of the newest.
+
+    Raises:
+        FileNotFoundError: of a sweep nothing was submitted.
+    """
+    return results_.runs_of(*all_named(sweeps))
 
 
 def _metrics(table: Table, pattern: str) -> list[str]:
