@@ -27,15 +27,14 @@ def answer(*command: str) -> str | None:
         return None
 
 
-def local_jobs(folder: Path) -> dict[str, str]:
-    """The processes of submitit's that watch jobs on this machine with their files in ``folder``, and by which path
-    each knows that."""
-    found = {}
+def local_jobs(folder: Path) -> set[str]:
+    """The processes of submitit's that watch jobs on this machine with their files in ``folder``, by whatever path."""
+    found = set()
     for process, command in processes():
         path = command.partition(" submitit.local._local ")[2]
         with suppress(OSError):
             if path and folder.samefile(path):
-                found[str(process)] = path
+                found.add(str(process))
     return found
 
 

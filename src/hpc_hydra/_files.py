@@ -7,7 +7,7 @@ import pwd
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -70,6 +70,14 @@ def locked(path: Path, patience_s: float = 0) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def tail(path: Path, size: int) -> str:
+    """The last ``size`` bytes of a file, which may be larger than the memory; blank if it cannot be read."""
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - size, 0))
+        return file.read(size).decode(errors="replace")
+    return ""
 
 
 def open_own(path: Path) -> BinaryIO:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import _attempt as attempt
+from ._files import tail
 from ._ranks import rank
 
 log = logging.getLogger(__name__)
@@ -126,12 +127,10 @@ def write_kept(run: Path) -> None:
 def newest_step(run: Path) -> int | None:
     """The step on the last whole line of the metrics in the directory ``run``, however many there are; None if
     there is none, or it cannot be read."""
-    with suppress(OSError), (run / FILE).open("rb") as file:
-        for tail in (TAIL, 256 * TAIL):  # a line of thousands of metrics is long
-            file.seek(max(file.seek(0, os.SEEK_END) - tail, 0))
-            for line in reversed(file.read().split(b"\n")):
-                with suppress(ValueError, TypeError, KeyError):
-                    return operator.index(json.loads(line)["step"])
+    for size in (TAIL, 256 * TAIL):  # a line of thousands of metrics is long
+        for line in reversed(tail(run / FILE, size).split("\n")):
+            with suppress(ValueError, TypeError, KeyError):
+                return operator.index(json.loads(line)["step"])
     return None
 
 

@@ -205,8 +205,7 @@ def table_of(
         read: what gives the metrics in a run's directory.
     """
     names = list(dict.fromkeys(name for run in runs for name in run.parameters))
-    choices = cache(_choices)
-    parameters = [_with_defaults(run, names, choices) for run in runs]
+    parameters = [_with_defaults(run, names) for run in runs]
     values = {name: [own.get(name) for own in parameters] for name in names}
     varying = [name for name, own in values.items() if not all(_same(each, own[0]) for each in own)]
     several = len({run.sweep for run in runs}) > 1
@@ -230,34 +229,25 @@ def table_of(
     return Table(varying, results, ordered, rows, constant)
 
 
-def _with_defaults(
-    run: Run, names: Iterable[str], choices: Callable[[Path], Mapping[str, Any]]
-) -> Row:
-    """The parameters of a run; of these ``names`` those that it left at their defaults too, by Hydra's files.
-
-    Args:
-        choices: of groups, by the folder of Hydra's files; one such as an experiment may choose others.
-    """
+def _with_defaults(run: Run, names: Iterable[str]) -> Row:
+    """The parameters of a run; of these ``names`` those that it left at their defaults too, by Hydra's files."""
     missing = [name for name in names if name not in run.parameters]
     if not missing:
         return run.parameters
     found, folder = dict(run.parameters), run.directory / ".hydra"
     config: Any = _yaml(folder / "config.yaml")
+    # Of groups, which one such as an experiment may have chosen too; the file is large, and seldom needed.
+    choices = cache(lambda: _at(_yaml(folder / "hydra.yaml"), "hydra.runtime.choices") or {})
     for name in missing:
         value = _at(config, name.removeprefix("parameter."))
         if isinstance(value, dict):
-            value = choices(folder).get(name)
+            value = choices().get(name)
         elif isinstance(value, list):  # as it is typed: [1,true,a]
             value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
             value = value.replace('"', "")
         if value is not None and "${" not in str(value):
             found[name] = value if isinstance(value, (bool, int, float)) else str(value)
     return found
-
-
-def _choices(folder: Path) -> Mapping[str, Any]:
-    """Those of groups, in the run whose files of Hydra's are in ``folder``."""
-    return _at(_yaml(folder / "hydra.yaml"), "hydra.runtime.choices") or {}
 
 
 def _at(config: Any, name: str) -> Any:

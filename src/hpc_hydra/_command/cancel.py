@@ -16,7 +16,7 @@ import typer  # noqa: F401 - of the annotations
 
 from .. import _records as records
 from .. import _squeue as squeue
-from .._commands import local_jobs, processes
+from .._commands import children
 from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 LOOK_EVERY_S = 1.0
@@ -85,8 +85,8 @@ def cancel(
                 1,
             )
         others = [each for each in shared if each["number"] in left]
-        if awake := [each for each in others if each["state"] != "SUSPENDED"]:
-            _wake(awake, directory, slurm)
+        if awake := {each["job_id"] for each in others if each["state"] != "SUSPENDED"}:
+            _wake(awake, slurm)
         time.sleep(LOOK_EVERY_S)
     states = {each["number"]: each["state"] for each in records.states(directory)}
     if completed := [number for number in numbers if states[number] == "COMPLETED"]:
@@ -121,13 +121,11 @@ def _scancel(*words: str) -> None:
         fail(f"scancel: {error.stderr.strip()}", 1)
 
 
-def _wake(runs: list[dict[str, Any]], directory: Path, slurm: bool) -> None:
-    """Tell the supervisors of ``runs`` to look; CONT asks no run to stop."""
+def _wake(jobs: set[str], slurm: bool) -> None:
+    """Tell the supervisors of ``jobs`` to look; CONT asks no run to stop."""
     if slurm:
-        _scancel("--signal=CONT", *{each["job_id"] for each in runs})
-        return
-    folders = {*local_jobs((directory / runs[0]["log"]).parent).values()}
-    for process, command in processes():
-        if any(f" {folder}/submission_" in command for folder in folders):
+        _scancel("--signal=CONT", *jobs)
+    for job in () if slurm else jobs:
+        for supervisor in children(job):  # submitit does not pass it on
             with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGCONT)
+                os.kill(supervisor, signal.SIGCONT)

@@ -171,11 +171,8 @@ def _ever_completed(sweep: Path) -> bool:
 
 def _size(path: Path) -> int:
     """Bytes on the disk, of a link its own."""
-    total = path.lstat().st_blocks * 512
-    if path.is_dir() and not path.is_symlink():
-        with os.scandir(path) as entries:
-            total += sum(_size(Path(entry.path)) for entry in entries)
-    return total
+    paths = [path] if path.is_symlink() else [path, *path.rglob("*")]
+    return 512 * sum(each.lstat().st_blocks for each in paths)
 
 
 def _delete(paths: Iterable[Path]) -> None:

@@ -83,8 +83,7 @@ def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> It
             asked, state = time.monotonic(), run_of(directory, str(run["number"]))["state"]
             over = state not in records.UNDER_WAY
         elif not over:
-            record = records.read(directory / str(run["number"]) / records.RUN)
-            over = record.get("job_id") == run["job_id"] and record.get("state") in records.ENDED
+            over = records.has_ended(directory / str(run["number"]), run["job_id"])
         with suppress(FileNotFoundError), path.open("rb") as file:
             file.seek(told)
             for line in file:  # it may be larger than the memory

@@ -45,16 +45,14 @@ class Command:
         """Put ``overrides`` in the place of those about the same, and beside the others: Hydra takes them only
         in a row, not on both sides of an option."""
         new = {records.key_of(each): each for each in overrides}
-        left = dict(new)
-        keys = [(word, records.key_of(word)) for word in self.words]
-        words = [left.pop(key, "") if key in new else word for word, key in keys]
-        words = [word for word in words if word]
+        words = [new.get(records.key_of(word), word) for word in self.words]
+        left = [each for each in new.values() if each not in words]
         place = place_of_app(words) + 1
         while place < len(words) and not _is_override(words[place]):
             place += 1
         while place < len(words) and _is_override(words[place]):  # the later ones win
             place += 1
-        self.words = [*words[:place], *left.values(), *words[place:]]
+        self.words = [*words[:place], *left, *words[place:]]
 
     def shell(self) -> str:
         """It, to be typed anywhere."""

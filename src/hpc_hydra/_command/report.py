@@ -32,8 +32,8 @@ def report(
 
     try:
         write_atomically(output.absolute(), page(runs, diff).encode(errors="backslashreplace"))
-    except ImportError as error:
-        fail(str(error), 1)
+    except ImportError:
+        fail("hpc report needs plotly: pip install 'hpc-hydra[results]'", 1)
     except OSError as error:
         fail(str(error))
     print(output)

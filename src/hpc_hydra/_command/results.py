@@ -66,15 +66,16 @@ def results(
         fail("--csv or --json, not both")
     runs = runs_named(sweeps)
     try:
-        patterns = metric or (["*"] if as_csv or as_json else [])
+        every = as_csv or as_json or not any(run.result for run in runs)
+        patterns = metric or (["*"] if every else [])
         table = asked = results_.table_of(runs, patterns, resources)
         for pattern in metric or []:
             if not _metrics(table, pattern):
                 known = ", ".join(_metrics(results_.table_of(runs, ["*"]), "*"))
                 fail(f"no metric {pattern}, but {known}" if known else results_.NO_METRICS)
-        if patterns != ["*"] and (where or sort or not (patterns or table.results)):
-            table = results_.table_of(runs, ["*"], resources)  # they may be about other metrics
-        silent = set(table.columns) - set(asked.columns) if patterns or table.results else set()
+        if patterns != ["*"] and (where or sort):  # which may be about other metrics
+            table = results_.table_of(runs, ["*"], resources)
+        silent = set(table.columns) - set(asked.columns)
         for condition in where or []:
             table = table.where(condition)
         count, order = len(table.rows), ""
@@ -122,11 +123,12 @@ def results(
 
 
 def runs_named(sweeps: list[str] | None) -> list[results_.Run]:
-    """Those of the sweeps of these names, or of the newest."""
-    try:
-        return results_.runs_of(*all_named(sweeps))
-    except FileNotFoundError as error:  # a sweep of which nothing was submitted
-        fail(str(error), 1)
+    """Those of the sweeps of these names, or of the newest.
+
+    Raises:
+        FileNotFoundError: of a sweep nothing was submitted.
+    """
+    return results_.runs_of(*all_named(sweeps))
 
 
 def _metrics(table: Table, pattern: str) -> list[str]:

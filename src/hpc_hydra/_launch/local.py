@@ -81,7 +81,7 @@ class LocalLauncher(Launcher):
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
                 'them is left there, remove "host" from sweep.json'
             )
-        return set(local_jobs(self.folder))
+        return local_jobs(self.folder)
 
     def _states(self) -> Mapping[str, tuple[str, str]]:
         return dict.fromkeys(self._under_way(), ("RUNNING", ""))

@@ -9,11 +9,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from .. import _squeue as squeue
+from .._files import tail
 from .._job.submission import Run, failed_first, log_of_rank, read_result, result_path
 from .._records import last_line, said_at_end
 
@@ -25,7 +25,7 @@ SHARE_OF_CORE = 0.01  # that looking takes at most, however many runs there are
 LONGEST_S = 10
 LINE_EVERY_S = 10
 BAR = 30  # characters at most
-TAIL = 2**16  # bytes of a log, which may be larger than the memory
+TAIL = 2**16  # bytes of a log
 
 
 class Watch:
@@ -111,10 +111,7 @@ class Watch:
         path = self._log(run)
         if end == squeue.GONE and not path.exists():
             return squeue.NEVER_BEGUN
-        text = ""
-        with suppress(OSError), path.open("rb") as file:
-            file.seek(max(file.seek(0, os.SEEK_END) - TAIL, 0))
-            text = file.read().decode(errors="replace").strip()
+        text = tail(path, TAIL).strip()
         return f"{end}; its log ends with: {last_line(text)}" if text else end
 
 

@@ -6,7 +6,6 @@ import base64
 import gzip
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 
 from .. import _records as records
 from .._advice import advice
+from .._files import tail
 from .._metrics import read_metrics
 from .._results import (
     Row,
@@ -58,10 +58,8 @@ def report(runs: Sequence[Run], diff: bool = True) -> str:
     Raises:
         ImportError: plotly is not installed.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ImportError("hpc report needs plotly: pip install 'hpc-hydra[results]'") from error
+    from plotly.offline import get_plotlyjs
+
     read = cache(read_metrics)
     table, names = table_of(runs, ["*"], True, read), names_of(run.sweep for run in runs)
     series = [read(run.directory) for run in runs]
@@ -126,7 +124,7 @@ def _provenance(sweep: Path, diff: bool) -> str:
         facts["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
         parts.append(_pairs({name: value for name, value in facts.items() if value}))
         if diff and each.get("git_diff"):
-            text = _end(sweep / each["git_diff"], 200_000)
+            text = tail(sweep / each["git_diff"], 200_000)
             parts.append(f"<details><summary>not committed: {escape(each['git_diff'])}</summary><pre>{escape(text)}</pre></details>")  # fmt: skip
     return "".join(parts)
 
@@ -168,7 +166,7 @@ def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     parts = []
     for end, (run, *others) in list(alike.items())[:LOGS]:
         log = run.sweep / (run.record.get("log") or "none")
-        text, what = _end(log, LOG_BYTES), f"The end of {log}"
+        text, what = tail(log, LOG_BYTES), f"The end of {log}"
         if not text:
             text, what = (run.record.get("error") or "").strip(), "Without a log"
         overrides = records.shown(run.record.get("overrides", []))
@@ -182,15 +180,6 @@ def _failures(runs: Sequence[Run], names: Mapping[str, str]) -> str:
     if len(alike) > LOGS:
         parts.append(f"<p>and {len(alike) - LOGS} other kinds of failures</p>")
     return "".join(parts) or "<p>All runs have completed, or go on.</p>"
-
-
-def _end(path: Path, size: int) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(os.fstat(file.fileno()).st_size - size, 0))
-            return file.read(size).decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _data(
