@@ -138,24 +138,18 @@ def read_result(path: Path, part: int = 0) -> Any:
 class Result(JobReturn):
     """What Hydra gets of a run that is over; its configs are read when they are asked for."""
 
-    error: str
-
-    def __init__(self, overrides: Sequence[str], paths: Sequence[Path], error: str) -> None:
-        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it ended with
-        ``error``.
+    def __init__(self, overrides: Sequence[str], paths: Sequence[Path]) -> None:
+        """Of a run whose ranks wrote ``paths``, in the order of the ranks; without any, it did not complete.
 
         Raises:
             Exception: whatever unpickling raises.
         """
         super().__init__(overrides)
         self.paths = paths
-        error = "" if paths else error
         for path in paths[:1]:  # what it returned is what its first rank returned
             vars(self).update(read_result(path))
-        if first := failed_first(paths):
-            error = read_result(first)["error"]
-        self.error = error
-        self.status = JobStatus.FAILED if error else JobStatus.COMPLETED
+        completed = paths and not failed_first(paths)
+        self.status = JobStatus.COMPLETED if completed else JobStatus.FAILED
 
     def __getattribute__(self, name: str) -> Any:
         if name in CONFIGS and self.paths:

@@ -115,7 +115,7 @@ class Launcher(stock.BaseSubmititLauncher):
                 print(self._how_to_go_on(runs), file=sys.stderr)
                 if any(run.job_id is None for run in left):
                     sys.exit(1)
-                return [JobReturn(run.overrides, status=JobStatus.COMPLETED) for run in runs]
+                return [_completed(run) for run in runs]
             return self._wait(runs)
         except KeyboardInterrupt:
             self._on_interrupt(runs)
@@ -307,7 +307,7 @@ class Launcher(stock.BaseSubmititLauncher):
 
     # --- waiting ---------------------------------------------------------------------------------
 
-    def _wait(self, runs: list[Run]) -> list[Result]:
+    def _wait(self, runs: list[Run]) -> list[JobReturn]:
         gc.unfreeze()
         gc.collect()  # what waiting needs finds room in that
         from .._table import print_table
@@ -322,32 +322,26 @@ class Launcher(stock.BaseSubmititLauncher):
                 wait(watch, view, self._give_up)
         except OSError as error:
             raise LauncherError(f"{error}{self._how_to_go_on(runs)}") from error
-        returns = [self._result(run, watch) for run in runs]
-        pairs = list(zip(runs, returns, strict=True))
+        results = {run.number: self._result(run, watch) for run in asked}
         print_table(self.directory)
-        if only is not None:
-            for run, result in pairs:
-                if run.number not in only:  # nobody asks for it now
-                    result.status, result._return_value = JobStatus.COMPLETED, None
-        failed = [result for result in returns if result.status is JobStatus.FAILED]
-        for result in failed:
-            result._return_value = RunFailed(
-                f"{len(failed)} of {len(returns)} runs did not complete, see the table above."
+        failed = [each for each in results.values() if each.status is JobStatus.FAILED]
+        for each in failed:
+            each._return_value = RunFailed(
+                f"{len(failed)} of {len(runs)} runs did not complete, see the table above."
             )
-        return returns
+        return [results.get(run.number) or _completed(run) for run in runs]
 
     def _result(self, run: Run, watch: Watch) -> Result:
-        error = watch.given_up.get(run.number, "not submitted")
         try:
-            return Result(run.overrides, watch.results.get(run.number, []), error)
+            return Result(run.overrides, watch.results.get(run.number, []))
         except PermissionError:  # somebody else's
             raise
         except Exception as damage:
             log.warning("run %d: no result but that of run.json: %s", run.number, damage)
             record = records.read(self.directory / str(run.number) / records.RUN)
-            completed = record.get("state") == "COMPLETED"
-            result = Result(run.overrides, [], "" if completed else str(damage))
-            result._return_value = record.get("result")
+            result = Result(run.overrides, [])
+            if record.get("state") == "COMPLETED":
+                result.status, result._return_value = JobStatus.COMPLETED, record["result"]
             return result
 
     def _give_up(self, run: Run, reason: str) -> None:
@@ -384,6 +378,11 @@ class Launcher(stock.BaseSubmititLauncher):
     def _sweep_dir(self) -> str:
         """The override that chooses this sweep's directory, for the shell."""
         return shlex.quote(directory_override("hydra.sweep.dir", self.directory))
+
+
+def _completed(run: Run) -> JobReturn:
+    """What Hydra gets of one of which nobody waits for the result."""
+    return JobReturn(run.overrides, status=JobStatus.COMPLETED)
 
 
 @contextmanager

@@ -45,12 +45,13 @@ class Watch:
         self.failures: list[str] = []
         # Why, by the job script, a job ended without the run's results.
         self.ended: dict[int, str] = {}
-        self.given_up: dict[int, str] = {}  # why, of runs that left no result
+        self.over = 0  # how many are
 
     def close(self, run: Run, error: str) -> None:
         """Wait no longer for a run, which failed if there is an ``error``."""
         if error:
             self.failures.append(f"run {run.number} failed: {last_line(error)}, log: {run.log}")
+        self.over += 1
         self.running.discard(run.number)
         del self.open[run.number]
 
@@ -189,8 +190,7 @@ class View:
 
     def show(self, watch: Watch) -> None:
         """Show how far the sweep is."""
-        failed, running = len(watch.failures), len(watch.running)
-        over = len(watch.results) + len(watch.given_up)
+        failed, running, over = len(watch.failures), len(watch.running), watch.over
         pending = len(watch.open) - running
         line = f"{pending} pending, {running} running, {over - failed} done, {failed} failed"
         before, at = self._written
@@ -238,7 +238,6 @@ def wait(watch: Watch, view: View, give_up: Callable[[Run, str], None]) -> None:
         for number, run in list(watch.open.items()):
             end = ends.get(run.job_id)
             if reason := watch.ended.get(number) or (end and watch.explained(run, end)):
-                watch.given_up[number] = reason
                 give_up(run, reason)
                 watch.close(run, reason)
         view.show(watch)
