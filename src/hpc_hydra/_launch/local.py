@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from .. import _records as records
 from .. import _signals as signals
 from .._commands import local_jobs
 from .._job.submission import Run
@@ -75,7 +74,7 @@ class LocalLauncher(Launcher):
                 self._assign({str(process.pid): job}, work)
 
     def _under_way(self, just_completed: bool = True) -> set[str]:
-        host = records.read(self.directory / records.SWEEP).get("host", socket.gethostname())
+        host = self._earlier.sweep.get("host", socket.gethostname())
         if host != socket.gethostname():
             raise LauncherError(
                 f"the runs of {self.directory} were started on {host}: go on there; or, if nothing of "
@@ -84,21 +83,20 @@ class LocalLauncher(Launcher):
         return local_jobs(self.folder)
 
     def _states(self) -> Mapping[str, tuple[str, str]]:
-        return dict.fromkeys(self._under_way(), ("RUNNING", ""))
+        return dict.fromkeys(local_jobs(self.folder), ("RUNNING", ""))
 
     def _on_interrupt(self, runs: list[Run]) -> None:
         if not self._started:
             super()._on_interrupt(runs)
             return
-        processes = self._under_way()
         print("\nStopping the runs; they save what they can.", file=sys.stderr)
-        for process in processes:
+        for process in local_jobs(self.folder):
             os.kill(int(process), signal.SIGTERM)  # submitit passes it on
         deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
         with suppress(KeyboardInterrupt):  # who asks again waits no longer
-            while time.monotonic() < deadline and self._under_way():
+            while time.monotonic() < deadline and local_jobs(self.folder):
                 time.sleep(0.2)
-        if self._under_way():
+        if local_jobs(self.folder):
             kill = f"pkill -KILL -f {shlex.quote(str(self.folder))}"
             print(f"Some go on; end them with\n    {kill}", file=sys.stderr)
         print(
