@@ -76,7 +76,7 @@ class Supervisor:
         # Runs that share a job are dealt: ranks take one after another. Otherwise each has its share.
         self.dealt = self.work.shared and self.work.process_per_run
         self.todo = [] if self.dealt else [*self.share]
-        self.deck = iter(self.todo_of_job if self.dealt else self.share)
+        self.deck = iter(self.todo_of_job)
         # What several runs need is loaded ahead, and learned from the first one. A process that is forked cannot use a
         # GPU that has been used before, be it to see what is there.
         self._learning = self.work.process_per_run and len(runs) > 1

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import _records as records
 from .._commands import children
-from .._ranks import VISIBLE_GPUS
+from .._ranks import gpus_here
 from .worker import say
 
 LONGEST_S = 60.0  # between two looks
@@ -32,8 +32,7 @@ class Watch:
         self._memory_mib = 0.0
         self._gpus: list[tuple[float, float]] = []  # what each had at a look: memory and percent
         self._models: set[str] = set()
-        self._visible = os.environ.get(VISIBLE_GPUS[0], "").split(",")
-        self._ask_gpus = self._visible != [""]
+        self._visible = gpus_here()
 
     def until_end_of(self, child: int) -> tuple[int, resource.struct_rusage]:
         """Wait for it; return what wait4(2) does, its status and its usage."""
@@ -73,11 +72,11 @@ class Watch:
         family = list(_family(process))
         if len(family) > 1:
             self._memory_mib = max(self._memory_mib, sum(map(_memory_mib, family)))
-        if self._ask_gpus:
+        if self._visible:
             try:
                 self._look_at_gpus()
             except (OSError, ValueError, subprocess.SubprocessError):
-                self._ask_gpus = False
+                self._visible = []  # nobody tells
 
     def _look_at_gpus(self) -> None:
         answer = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=10, check=True)
