@@ -34,14 +34,12 @@ class Job(NamedTuple):
 
     state: str  # of one that has ended with its exit code: ``FAILED with exit code 1``
     start: str  # when it began, or is expected to; blank if Slurm does not say
-    nodes: str
     reason: str  # why it waits, or ended
     script: str  # its path when it was submitted
 
 
 WIDTHS = {
-    "JobArrayID": 30, "State": 20, "exit_code": 10, "StartTime": 20, "NodeList": 200, "Reason": 200,
-    "Command": 500,
+    "JobArrayID": 30, "State": 20, "exit_code": 10, "StartTime": 20, "Reason": 200, "Command": 500
 }  # fmt: skip
 
 
@@ -54,7 +52,10 @@ def jobs(uid: int | None = None) -> dict[str, Job] | None:
     rows = _rows(uid, *WIDTHS)
     if rows is None:
         return None
-    return {job: Job(_shown(state, code, more[2]), *more) for job, state, code, *more in rows}
+    return {
+        job: Job(_shown(state, code, why), start, why, script)
+        for job, state, code, start, why, script in rows
+    }
 
 
 def states_and_reasons() -> dict[str, tuple[str, str]] | None:
@@ -127,7 +128,7 @@ def is_over(state: str | None) -> bool:
     return state is None or state.partition(" ")[0] in OVER
 
 
-def _shown(state: str, status: str, reason: str = "") -> str:
+def _shown(state: str, status: str, reason: str) -> str:
     """``status`` is that of wait(2)."""
     if state != "FAILED" or not status.isdecimal():
         return state

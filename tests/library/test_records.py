@@ -183,7 +183,7 @@ def test_a_run_whose_job_slurm_no_longer_has_is_lost(
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
     jobs = None
     if queue is not None:
-        jobs = {job: squeue.Job(state, "", "", "", script) for job, state in queue.items()}
+        jobs = {job: squeue.Job(state, "", "", script) for job, state in queue.items()}
     monkeypatch.setattr(squeue, "jobs", lambda uid: jobs)
     assert [run["state"] for run in records.states(tmp_path)] == [*states, "NOT SUBMITTED"]
 
@@ -208,7 +208,7 @@ def test_a_number_that_slurm_gives_to_another_job(
     run = {"number": 0, "overrides": [], "job_id": "7_0", "log": "jobs/7_0_0_log.out"}
     records.record_sweep(tmp_path, "slurm", [], [run])
     records.write(tmp_path / "0" / records.RUN, {"state": "RUNNING", "job_id": "7_0"})
-    job = squeue.Job("RUNNING", "", "", "", f"{tmp_path}/{script}")
+    job = squeue.Job("RUNNING", "", "", f"{tmp_path}/{script}")
     monkeypatch.setattr(squeue, "jobs", lambda uid: {"7_0": job})
     assert [run["state"] for run in records.states(tmp_path)] == [state]
 
