@@ -71,14 +71,9 @@ _NUMBER = re.compile(r"((?!hydra\.)[A-Za-z_][\w.]*)=-?(?:0|[1-9]\d*)(\.\d+)?(e-?
 def share_config_store() -> None:
     """Let Hydra's copies of its list of sources share these, and so the one ConfigStore: they are only read,
     and what the store hands out is a copy anyway."""
-
-    def copied(self: Any, memo: dict[int, Any]) -> Any:
-        new = object.__new__(type(self))
-        vars(new).update({name: copy.copy(value) for name, value in vars(self).items()})
-        return new
-
     if repository := _private("_internal.config_repository", "ConfigRepository"):
-        repository.__deepcopy__ = copied
+        # The list itself may be shared too: Hydra makes a new one when the search path is another one.
+        repository.__deepcopy__ = lambda self, memo: copy.copy(self)
 
 
 def basic_sweeper() -> Any:
