@@ -341,7 +341,7 @@ class Launcher(stock.BaseSubmititLauncher):
             record = records.read(self.directory / str(run.number) / records.RUN)
             result = Result(run.overrides, [])
             if record.get("state") == "COMPLETED":
-                result.status, result._return_value = JobStatus.COMPLETED, record["result"]
+                result.status, result._return_value = JobStatus.COMPLETED, record.get("result")
             return result
 
     def _give_up(self, run: Run, reason: str) -> None:
