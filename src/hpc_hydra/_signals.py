@@ -48,6 +48,9 @@ HAND_OVER_S = 10
 TERM_GRACE_S = 20
 SAME_SIGNAL_S = 0.1  # in which it has reached all processes of a job
 
+#: Seconds in which Slurm will not yet kill a run; after its warning, those until `warning_s` is nearly over.
+USUAL_GRACE_S = {**dict.fromkeys(SIGNALS - {signal.SIGCONT}, TERM_GRACE_S), WARNING: float("inf")}
+
 STOPPED = 75  # exit code of a process whose run is to go on later: EX_TEMPFAIL of sysexits.h
 
 #: Whether a supervisor watches this process, and requeues the job.
@@ -182,16 +185,6 @@ def _in_forked() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_forked)
-
-
-def usual_grace_s(warning_s: float) -> dict[signal.Signals, float]:
-    """Seconds in which Slurm will not yet kill a run.
-
-    Args:
-        warning_s: between the warning and the time limit: `hydra.launcher.signal_delay_s`.
-    """
-    grace_s = dict.fromkeys(SIGNALS - {signal.SIGCONT}, float(TERM_GRACE_S))
-    return grace_s | {WARNING: max(warning_s - HAND_OVER_S, 0)}
 
 
 def is_ignoring(config: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hpc_hydra import _signals as signals
 from hpc_hydra import ignoring, stop_requested, stopping
 
-GRACE_S = signals.usual_grace_s(60)
+GRACE_S = signals.USUAL_GRACE_S
 
 
 def stopped_by(number: int) -> tuple[list[str], object]:
@@ -121,7 +121,7 @@ def test_a_worker_leaves_signals_to_its_run() -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("policy", ["stopping(signals.usual_grace_s(60))", "ignoring()"])
+@pytest.mark.parametrize("policy", ["stopping(signals.USUAL_GRACE_S)", "ignoring()"])
 def test_a_pool_of_processes_ends_within_a_run(policy: str, method: str) -> None:
     """It sends them TERM, which is neither for the run nor to be ignored by them, however early it comes."""
     program = f"""
@@ -222,8 +222,13 @@ def test_the_stock_launchers_requeue_by_themselves(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(("warning_s", "grace_s"), [(120, 110), (5, 0)])
-def test_a_run_is_handed_over_before_slurm_kills_it(warning_s: float, grace_s: float) -> None:
-    usual = signals.usual_grace_s(warning_s)
+def test_a_run_is_handed_over_before_slurm_kills_it(
+    warning_s: float, grace_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "warning_s", warning_s)
+    with stopping(GRACE_S):
+        assert signals._current
+        usual = dict(signals._current.grace_s)
     assert usual.pop(signals.WARNING) == grace_s
     assert usual == dict.fromkeys((signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP), 20)
 

@@ -154,10 +154,9 @@ def load(work: Work, payload: bytes) -> Load:
     @wraps(task_function)  # which callbacks are told of
     def stoppable(config: Any) -> Any:
         """An app with handlers of its own replaces these for its run."""
-        grace_s, process = signals.usual_grace_s(work.signal_delay_s), os.getpid()
+        process, ignored = os.getpid(), signals.is_ignoring(config)
         try:
-            ignored = signals.is_ignoring(config)
-            with signals.ignoring() if ignored else signals.stopping(grace_s):
+            with signals.ignoring() if ignored else signals.stopping(signals.USUAL_GRACE_S):
                 return task_function(config)
         finally:
             if os.getpid() != process:  # a child that the task has forked would go on as the run
