@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
-SECONDS = 2.0  # for all of Slurm's commands together
+SECONDS = 2.0  # for each of Slurm's commands, which are asked at a time
 OUTPUT_BYTES = 4 * 1024**2
 PROJECT = (120, 4096)  # files, and bytes in each: more than a project and its first commit need
 NOT_HERE = "The defaults are not those of this cluster"
@@ -149,47 +149,28 @@ def limit_output() -> None:
 
 
 def ask(*commands: list[str]) -> list[str]:
-    """What each command prints within the time for all; nothing of one that fails or is not there."""
-    deadline = time.monotonic() + SECONDS
-    with ExitStack() as stack:
-        started = []
-        for command in commands:
-            output = stack.enter_context(tempfile.TemporaryFile())
-            process = start(command, output)
-            if process:
-                stack.callback(kill, process)
-            started.append((process, output))
-        return [read(process, output, deadline) for process, output in started]
+    """What each command prints, all of them at a time; nothing of one that fails or is not there."""
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(answer, commands))
 
 
-def start(command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes] | None:
+def answer(command: list[str]) -> str:
     """Into a file, since a pipe could be held open by what the command leaves behind."""
     variables = ("SINFO_", "SCONTROL_", "SLURM_TIME_FORMAT")  # would change what is printed
     kept = {name: value for name, value in os.environ.items() if not name.startswith(variables)}
-    try:
-        null = subprocess.DEVNULL
-        return subprocess.Popen(
+    null = subprocess.DEVNULL
+    with suppress(OSError), tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
             command, env=kept, stdin=null, stdout=output, stderr=null, start_new_session=True
         )
-    except OSError:
-        return None
-
-
-def read(process: subprocess.Popen[bytes] | None, output: IO[bytes], deadline: float) -> str:
-    """What it has printed when it ends without an error, by the deadline."""
-    try:
-        if process is None or process.wait(max(0, deadline - time.monotonic())) != 0:
+        try:
+            status = process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # with its children
             return ""
-    except subprocess.TimeoutExpired:
-        return ""
-    output.seek(0)
-    return output.read().decode("ascii", "replace")
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """With its children, if it has not ended."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        output.seek(0)
+        return "" if status else output.read().decode("ascii", "replace")
+    return ""
 
 
 if __name__ == "__main__":
