@@ -120,6 +120,8 @@ def run_of(directory: Path, number: str) -> dict[str, Any]:
         if str(run["number"]) == number:
             return run
     numbers = [run["number"] for run in records.read(directory / records.SWEEP).get("runs", runs)]
+    if not numbers:
+        fail(f"{directory} has no run {number}: nothing of it was submitted.")
     known = f"0 to {len(numbers) - 1}" if len(numbers) > 1 else ", ".join(map(str, numbers))
     fail(f"{directory} has no run {number}, but {known}.")
 
