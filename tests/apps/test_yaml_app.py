@@ -16,14 +16,18 @@ from library.using import ONE_PROCESS, App, record, until
 SHIPPING = """
 import logging
 import queue
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueListener
 
 
-class Handler(QueueHandler):
+class Handler(logging.Handler):
     def __init__(self, path):
-        super().__init__(queue.Queue())
+        super().__init__()
+        self.queue = queue.Queue()
         self.listener = QueueListener(self.queue, logging.FileHandler(path))
         self.listener.start()
+
+    def emit(self, record):
+        self.queue.put(record)
 
     def close(self):
         if self.listener._thread:

@@ -213,7 +213,10 @@ def test_a_log_tells_the_jobs_lines_from_the_runs(app: App) -> None:
     assert "has no log of rank 7 yet" in hpc("logs", app.sweep, "2", "--rank", "7").stderr
 
 
-def test_a_sweep_without_runs_has_none_to_look_at(tmp_path: Path) -> None:
+def test_a_sweep_without_runs_has_none_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (sweep := tmp_path / "sweep").mkdir()
     records.record_sweep(sweep, "local", [], [])
     assert hpc("logs", sweep, "0").stderr == f"{sweep} has no run 0: nothing of it was submitted.\n"
