@@ -129,10 +129,11 @@ def is_over(state: str | None) -> bool:
 
 
 def _shown(state: str, status: str, reason: str) -> str:
-    """``status`` is that of wait(2)."""
-    if state != "FAILED" or not status.isdecimal():
+    """``status`` is that of wait(2), or in later Slurms ``CODE:SIGNAL``, as sacct has it."""
+    numbers = [int(each) for each in status.split(":") if each.isdecimal()]
+    if state != "FAILED" or not numbers:
         return state
     if why := WHY.get(reason):
         return f"{state} with {reason}: {why}"
-    code, number = int(status) >> 8, int(status) & 0x7F
+    code, number = numbers if len(numbers) == 2 else (numbers[0] >> 8, numbers[0] & 0x7F)
     return f"{state} with signal {number}" if number else f"{state} with exit code {code}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from hpc_hydra import _squeue as squeue
 from hpc_hydra._job.submission import Run, write_result
 from hpc_hydra._launch import waiting
 from hpc_hydra._launch.waiting import Queue, View, Watch, wait
@@ -14,6 +15,24 @@ from hpc_hydra._launch.waiting import Queue, View, Watch, wait
 def queue(ends: Callable[[], dict[str, str]] = dict) -> Any:
     """One that knows no more than this."""
     return SimpleNamespace(ends=ends, pending_at=lambda job_id: 0, stuck={})
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("35072", "exit code 137"),
+        ("137:0", "exit code 137"),
+        ("9", "signal 9"),
+        ("0:9", "signal 9"),
+    ],
+)
+def test_slurms_before_and_since_tell_how_a_job_failed(
+    status: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """22.05 prints the status of wait(2), 24.11 code and signal."""
+    row = f"{'7_0':30}{'FAILED':20}{status:10}NonZeroExitCode"
+    monkeypatch.setattr(squeue, "ask", lambda *_: row)
+    assert squeue.states_and_reasons() == {"7_0": (f"FAILED with {says}", "NonZeroExitCode")}
 
 
 def test_a_run_whose_job_ends_between_two_looks_is_not_given_up(tmp_path: Path) -> None:

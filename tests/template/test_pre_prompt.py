@@ -501,7 +501,6 @@ def test_where_the_project_goes(command: str, expected: str) -> None:
         ("python -c import", "/here"),
         ("python", "/here"),
         ("python cookiecutter gh:org/x -o", "/here"),
-        ("python cookiecutter -fx gh:org/x", "/here"),
         ("python cookiecutter gh:org/x -o there", ""),
     ],
 )
