@@ -9,25 +9,24 @@ from running import TEMPLATE, run, see_packages, virtual_environment
 
 # Of a sweep one that fails, one without anything of the template, one whose logging the app chose, and of Hydra's own
 # tests those whose sweeps differ most: what others show besides is the same with any Hydra.
-OF_HYDRA = {
-    "apps": (
-        "command.py::test_help_starts_without_heavy_libraries",
-        "command.py::test_no_place_for_outputs",
-        "command.py::test_one_run_of_a_sweep_fails_and_the_others_do_not",
-        "launcher.py::TestLauncher::test_sweep_2_jobs",
-        "launcher.py::TestLauncher::test_sweep_2_optimizers",
-        "launcher.py::TestLauncher::test_sweep_with_custom_resolver",
-        "yaml_app.py::test_it_gets_records_the_table_and_an_honest_exit_code",
-        "yaml_app.py::test_logging_that_starts_a_thread_has_it_in_each_run",
-    ),
-    "library": (
-        "composing.py", "hydra_names.py", "job_script.py", "overrides.py", "records.py", "running.py", "site.py",
-    ),
-}  # fmt: skip
-WHAT = [
-    *(f"tests/{folder}" for folder in OF_HYDRA if ALL),
-    *(f"tests/{folder}/test_{each}" for folder in OF_HYDRA if not ALL for each in OF_HYDRA[folder]),
-]
+OF_HYDRA = (
+    "apps/test_command.py::test_help_starts_without_heavy_libraries",
+    "apps/test_command.py::test_no_place_for_outputs",
+    "apps/test_command.py::test_one_run_of_a_sweep_fails_and_the_others_do_not",
+    "apps/test_launcher.py::TestLauncher::test_sweep_2_jobs",
+    "apps/test_launcher.py::TestLauncher::test_sweep_2_optimizers",
+    "apps/test_launcher.py::TestLauncher::test_sweep_with_custom_resolver",
+    "apps/test_yaml_app.py::test_it_gets_records_the_table_and_an_honest_exit_code",
+    "apps/test_yaml_app.py::test_logging_that_starts_a_thread_has_it_in_each_run",
+    "library/test_composing.py",
+    "library/test_hydra_names.py",
+    "library/test_job_script.py",
+    "library/test_overrides.py",
+    "library/test_records.py",
+    "library/test_running.py",
+    "library/test_site.py",
+)
+WHAT = [f"tests/{each}" for each in (("apps", "library") if ALL else OF_HYDRA)]
 # With the stock launcher and the OmegaConf that go with it.
 CANDIDATE = ("hydra-core>=1.4.0rc3", "hydra-submitit-launcher>=1.4.0rc3", "omegaconf>=2.4.1rc1")
 

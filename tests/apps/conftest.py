@@ -1,3 +1,5 @@
+"""Fixtures of the library's tests, which these need too."""
+
 from library.conftest import (  # noqa: F401
     default_term,
     environment,
@@ -5,4 +7,4 @@ from library.conftest import (  # noqa: F401
     no_signal_handler_left,
     yaml_app,
     zen_app,
-)  # fmt: skip
+)

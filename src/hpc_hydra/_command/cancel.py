@@ -125,7 +125,8 @@ def _wake(jobs: set[str], slurm: bool) -> None:
     """Tell the supervisors of ``jobs`` to look; CONT asks no run to stop."""
     if slurm:
         _scancel("--signal=CONT", *jobs)
-    for job in () if slurm else jobs:
+        return
+    for job in jobs:
         for supervisor in children(job):  # submitit does not pass it on
             with suppress(ProcessLookupError):
                 os.kill(supervisor, signal.SIGCONT)
