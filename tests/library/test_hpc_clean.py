@@ -13,7 +13,7 @@ from hpc_hydra import _records as records
 
 from .hpc_command import hpc
 from .sweeps import made
-from .using import ONE_PROCESS, App, record
+from .using import ONE_PROCESS, App, record, until
 
 OPTIONS = ("+setup=local", ONE_PROCESS, "model=logistic", "steps=3")
 
@@ -86,10 +86,13 @@ def test_ctrl_c_at_a_question(tmp_path: Path) -> None:
     sweep = made(tmp_path / "sweep", ["lr=1"], [ValueError("bad")])
     ours, terminal = os.openpty()
     command = [sys.executable, "-m", "hpc_hydra", "clean", str(sweep), "--older-than", "0"]
-    asked = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal)
+    asked = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, text=True)
     shown = b""
     while b"[y/N]" not in shown:
         shown += os.read(ours, 1000)
+    # Until it waits for the answer: what comes just before that, Python's input() hears only after it.
+    state = Path(f"/proc/{asked.pid}/stat")
+    until(lambda: state.read_text().rpartition(") ")[2].startswith("S"), asked)
     asked.send_signal(signal.SIGINT)
     assert asked.wait(60) == 130 and sweep.exists()
 
