@@ -22,6 +22,7 @@ from running import (
     Project,
     cookiecutter,
     environment,
+    make_quick,
     packages,
     path_with,
     see_packages,
@@ -179,9 +180,7 @@ def quick(project: Project, tmp_path_factory: pytest.TempPathFactory, worker_id:
             ignored = shutil.ignore_patterns(".*", "outputs")
             shutil.copytree(project.path, quick.path, ignore=ignored)
             (quick.path / ".venv").symlink_to(project.path / ".venv")
-            for name in ("task", "models"):
-                own = TEMPLATE / "tests" / "slurm" / f"quick_{name}.py"
-                shutil.copy(own, quick.path / "src" / "hpc_experiment" / f"{name}.py")
+            make_quick(quick.path)
     return quick
 
 

@@ -106,6 +106,14 @@ def virtual_environment(folder: Path, *requirements: str | Path, of: str = sys.e
     return python
 
 
+def make_quick(repository: Path) -> None:
+    """Give a generated repository a user's own task and models in place of the template's, whose runs start in a third
+    of the time."""
+    for name in ("task", "models"):
+        own = TEMPLATE / "tests" / "slurm" / f"quick_{name}.py"
+        shutil.copy(own, repository / "src" / "hpc_experiment" / f"{name}.py")
+
+
 def packages(venv: Path) -> Path:
     """The folder with what is installed in a virtual environment."""
     (folder,) = venv.glob("lib/*/site-packages")

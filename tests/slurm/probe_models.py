@@ -87,7 +87,7 @@ class Traced(Probe):
         with (directory / f"steps_{rank}").open("a") as trace:
             print("begin", self.steps, file=trace, flush=True)
             if (directory / "greedy").exists():
-                os.urandom(1024**3)
+                bytes([1]) * 1024**3
             pause(directory.parent / "pace", rank)
             super().partial_fit(*args, **kwargs)
             print("end", self.steps, file=trace, flush=True)

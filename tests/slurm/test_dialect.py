@@ -7,7 +7,7 @@ import pytest
 import yaml
 from cluster import Cluster
 from jobs import accounting, job_of, job_script, record
-from running import LIGHT, Project, cookiecutter
+from running import LIGHT, Project, cookiecutter, make_quick
 from shapes import DIALECT
 
 
@@ -28,8 +28,10 @@ def sweep(project: Project, cluster: Cluster, folder: Path, preset: str, **answe
     (folder / "site.yaml").write_text(yaml.safe_dump({"default_context": {**context, **answers}}))
     done = cookiecutter("--no-input", "--config-file", "site.yaml", LIGHT, cwd=folder)
     assert done.returncode == 0, done.stderr
+    make_quick(folder / "hpc-experiment")
     source = {"PYTHONPATH": f"{folder}/hpc-experiment/src", "PROJECT_ACCOUNT": "ocean", "LEAK": "1"}
-    user = Project(project.path, {**cluster.environment, **source})
+    variables = {**cluster.environment, **source, "WANDB_MODE": "disabled"}
+    user = Project(project.path, variables)
     ended = user.run(
         "python", "-m", "hpc_experiment", f"+setup={preset}", "epochs=1", f"hydra.sweep.dir={folder}/sweep"
     )  # fmt: skip

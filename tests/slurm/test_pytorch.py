@@ -17,7 +17,7 @@ from test_limits_and_preemption import preempt
 from hpc_hydra import read_metrics
 
 # In `make test` few processes, since each takes seconds to import PyTorch.
-EPOCHS, SEEDS, ALONE = (40, 4, 12) if ALL else (15, 1, 2)
+EPOCHS, SEEDS, ALONE = (40, 4, 12) if ALL else (8, 1, 1)
 PER_NODE = 2 if ALL else 1  # ranks, on two nodes
 #: Samples in a step: of a run alone, and of one with ranks.
 BATCHES = {"alone": 32, "ranks": 64 * PER_NODE}
@@ -140,7 +140,7 @@ def test_a_time_limit_and_a_preemption(sweep_of: Callable[..., Sweep]) -> None:
 
 
 def test_a_kill_while_a_checkpoint_is_written(sweep_of: Callable[..., Sweep]) -> None:
-    sweep = sweep_of("alone", "epochs=2", "save_every_s=1", "+model.heavy_mib=300")
+    sweep = sweep_of("alone", "epochs=1", "save_every_s=1", "+model.heavy_mib=300")
     drafts = (sweep.directory / "0").glob
     with sweep.going_on() as process:
         wait_until(lambda: list(drafts("checkpoint_*.ckpt")), process)
