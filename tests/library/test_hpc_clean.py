@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,25 @@ def test_runs_with_names_of_their_own_are_deleted_by_these(yaml_app: App) -> Non
     assert (yaml_app.sweep / "x=0" / "run" / "run.json").exists()
     assert "deleted" in hpc("clean", yaml_app.sweep, "--older-than", "0", "--yes").stdout
     assert not yaml_app.sweep.exists()
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a file that another machine has open, on NFS."""
+    sweeps = [made(tmp_path / name, ["lr=1"], [ValueError("bad")]) for name in ("used", "unused")]
+
+    def delete(folder: Path) -> None:
+        if folder.is_relative_to(sweeps[0]):
+            raise OSError(16, "Device or resource busy", str(folder))
+        rmtree(folder)
+
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    done = hpc("clean", *sweeps, "--older-than", "0", "--yes")
+    assert done.returncode == 1 and f"{sweeps[0]}: [Errno 16] Device or resource" in done.stderr
+    assert [sweep.exists() for sweep in sweeps] == [True, False]
+    assert (sweeps[0] / records.SWEEP).exists()  # else nobody would find it again
 
 
 def test_ctrl_c_at_a_question(tmp_path: Path) -> None:

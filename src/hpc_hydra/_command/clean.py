@@ -20,7 +20,7 @@ from .._files import foreign_owner
 from ..checkpoints import NAME
 from . import completion
 from .ls import below
-from .sweeps import JSON, YES, agreed, as_json, looked_at, named
+from .sweeps import JSON, YES, agreed, as_json, fail, looked_at, named
 
 # What the library and Hydra put into a sweep's directory, beside the runs, and into folders there: the directory
 # may have been somebody's own before.
@@ -106,14 +106,21 @@ def clean(
     if not found or (json and not yes):
         return
     agreed(f"Delete this, {decimal(total)} in all?", yes)
-    for _, sweep, paths, _ in found:
-        _delete(paths)
+    kept = []
+    for _, sweep, paths, size in found:
+        try:
+            _delete(paths)
+        except OSError as error:  # such as of a file that is in use elsewhere
+            kept.append(f"{sweep}: {error}")
+            total -= size
         above = {folder for path in paths for folder in path.parents}
         for folder in sorted(above - {*sweep.parents}, reverse=True):
             with suppress(OSError):  # it is not empty
                 folder.rmdir()
     if not json:
         print(f"deleted: {decimal(total)}")
+    if kept:
+        fail("\n".join(["not all was deleted:", *kept]), 1)
 
 
 def _meant(names: Sequence[str]) -> Iterable[Path]:
