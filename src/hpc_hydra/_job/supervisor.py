@@ -3,8 +3,8 @@
     python -m hpc_hydra._job.supervisor SUBMISSION FIRST_JOB
 
 This process is forked for each, and has loaded what several of them need: what kills a run, or what it leaves
-behind in memory, is nothing to the others. What Slurm signals is passed on. If runs have stopped for that, the job script learns it from a file, and has the
-job requeued when all ranks have ended.
+behind in memory, is nothing to the others. What Slurm signals is passed on. If runs have stopped for that, the
+job script learns it from a file, and has the job requeued when all ranks have ended.
 """
 
 from __future__ import annotations
