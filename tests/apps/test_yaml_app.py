@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shlex
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from library.hpc_command import hpc
 from library.using import ONE_PROCESS, App, record, until
+from running import TEMPLATE
 
 SHIPPING = """
 import logging
@@ -302,6 +304,22 @@ def test_a_folder_of_jobs_is_of_one_sweep(yaml_app: App, tmp_path: Path) -> None
     """Runs would find results of the other sweep's, and never begin."""
     ended = yaml_app("x=1", f"hydra.launcher.submitit_folder={tmp_path}/jobs")
     assert ended.returncode == 1 and "is not below hydra.sweep.dir" in ended.stderr
+
+
+def test_the_files_of_the_readme_are_good_for_this_machine_too(yaml_app: App) -> None:
+    """As is said where Slurm is not: no field of its launcher stands in the main config, where hpc_local would not know it."""
+    page = (TEMPLATE / "README.md").read_text()
+    files = re.findall(r"^# (conf/\S+)\n(.*?)(?=^# |^```)", page, re.DOTALL | re.MULTILINE)
+    assert len(files) == 2
+    for name, text in files:
+        (yaml_app.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (yaml_app.folder / name).write_text(text)
+    words = ("+model=small", "+x=1", "lr=0.1,0.01", ONE_PROCESS)
+    refused = yaml_app(*words, PATH="/nowhere")
+    remedy = "hydra/launcher=hpc_local"
+    assert refused.returncode == 1 and remedy in refused.stderr
+    done = yaml_app(*words, remedy)
+    assert done.returncode == 0, done.stderr
 
 
 def test_several_runs_in_a_job_are_for_slurm_only(yaml_app: App) -> None:
