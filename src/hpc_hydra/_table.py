@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _metrics as metrics
 from . import _records as records
-from ._results import clock, flat, shown
+from ._results import clock, flat, is_number, shown
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -66,7 +66,9 @@ def print_table(directory: Path, rows: int = 100) -> None:
         name = "" if directory == records.newest_sweep() else f" {shlex.quote(str(directory))}"
         commands = []
         if any(run["state"] == "COMPLETED" for run in runs):
-            commands += [f"hpc results{name} --best 10", f"hpc report{name}"]
+            # Of several numbers hpc results has to be told which.
+            best = " --best 10" if any(is_number(run.get("result")) for run in runs) else ""
+            commands += [f"hpc results{name}{best}", f"hpc report{name}"]
         if any(map(records.early_end, runs)):
             commands.append(f"hpc retry{name}")
         print("next:", "\n      ".join(commands))

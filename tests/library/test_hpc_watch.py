@@ -154,6 +154,12 @@ def test_a_narrow_terminal_cuts_nothing_off(
     told = re.sub(r"\s", "", hpc("status", names[0]).stdout)
     assert "lr=0.25" in told and "lr=0.125" in told and told.count("COMPLETED") == 2
 
+    # What it says may be typed next, can be.
+    for name, result, end in (("number", 1, " --best 10"), ("dict", {"a": 1, "b": 2}, "")):
+        sweep = made(tmp_path / name, ["lr=1"], [result])
+        assert f"\nnext: hpc results{end}\n" in hpc("status", sweep).stdout
+        assert hpc("results", sweep, *end.split()).returncode == 0
+
 
 def test_a_sweep_is_named_by_a_part_of_its_directory(app: App) -> None:
     assert "1 runs: 1 completed" in hpc("status").stdout
