@@ -4,7 +4,7 @@
     make bench BENCH='submit help'      # some of it
 
 Prints a table in Markdown, and leaves it in $CACHE/bench.md; nothing else is left. It needs root and
-Slurm's packages, as the tests on Slurm do, and takes about half an hour.
+Slurm's packages, as the tests on Slurm do.
 """
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ def plot(
     log_y: Annotated[bool, typer.Option("--log-y", help="A logarithmic y axis.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF, by its ending.  [default: that of what is shown, as PNG]"),
+        typer.Option("-o", "--output", metavar="FILE", help="PNG, SVG or PDF, by its ending.  [default: a PNG, called as what it shows]"),
     ] = None,
 ) -> None:  # fmt: skip
     """A picture: learning curves, or the result against a parameter.
 
     \b
-    hpc plot --metric valid_loss --by lr                  learning curves, a color for each lr
+    hpc plot --metric valid_loss --by lr                  learning curves, a colour for each lr
     hpc plot --metric valid_loss --by model --by lr -o curves.svg
     hpc plot --against lr --by model                      the result against a parameter
     """
