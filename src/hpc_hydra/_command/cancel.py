@@ -21,7 +21,7 @@ from .sweeps import RUNS, SWEEP, YES, agreed, fail, listed, named, run_of
 
 LOOK_EVERY_S = 1.0
 WAIT = ("PENDING", "REQUEUED")  # for a job to begin
-GIVE_UP_S = 60.0  # a run has 30 s to save, then it is killed
+GIVE_UP_S = 60.0  # a run has 20 s to save, and is killed after 30
 
 
 def cancel(
