@@ -38,13 +38,14 @@ CPU_PARTITION = {{ literal(cookiecutter.cpu_partition) }}
 ACCOUNT = {{ literal(cookiecutter.account) }}
 
 # Further options of sbatch, as on its command line but without the dashes; they win over the above.
-# `name=` leaves a line out; `srun:name=value` is an option of srun, `debug:name=value` one of hpc_debug.
+# `name=` leaves a line out; `srun:name=value` is an option of srun, `debug:name=value` one of hpc_debug,
+# which is a GPU job where there are GPUs.
 GPU_SBATCH = {{ literal(cookiecutter.gpu_sbatch) }}
 CPU_SBATCH = {{ literal(cookiecutter.cpu_sbatch) }}
 
 # Shell commands at the start of a job, before the virtual environment is activated. If one fails, so does
 # the job; append `|| true` to one that may. A first line such as `#!/bin/bash -l` becomes the script's.
-# `on_gpu module load cuda` is for GPU jobs only (where there are GPUs, hpc_debug is one), `on_cpu ...` for others.
+# `on_gpu module load cuda` is for GPU jobs only, `on_cpu ...` for others.
 SETUP_COMMANDS = {{ literal(cookiecutter.setup_commands) }}
 # What starts Python in a job: the folder of a virtual environment; or a command, which has a blank or ends
 # in python, such as "apptainer exec --nv x.sif python"; or "" for the python3 of SETUP_COMMANDS.
