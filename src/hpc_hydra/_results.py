@@ -73,11 +73,14 @@ class Table:
         """Those rows of which a ``condition`` such as ``lr>0.01`` or ``model=mlp`` is true.
 
         Raises:
-            ValueError: there is no such column, or it is no condition.
+            ValueError: there is no such column, or it is no condition, or compares numbers with a text.
         """
         if not (found := CONDITION.fullmatch(condition)):
             raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value")  # fmt: skip
         column, compare, wanted = self.find(found[1]), COMPARISONS[found[2]], value_of(found[3])
+        texts = {isinstance(row[column], str) for row in self.rows if row.get(column) is not None}
+        if isinstance(wanted, str) and texts == {False}:
+            raise ValueError(f"{condition}: {column} is never a text like {wanted!r}; each condition has its own --where")  # fmt: skip
 
         def holds(row: Row) -> bool:
             value = row.get(column)

@@ -102,6 +102,9 @@ def test_unknown_columns_and_conditions_are_answered_with_what_there_is(table: T
         ValueError, match=r"lr: a condition is a column, one of == = .*, and a value"
     ):
         table.where("lr")
+    said = "lr is never a text like '0.01 and seed=1'; each condition has its own --where"
+    with pytest.raises(ValueError, match=said):
+        table.where("lr > 0.01 and seed=1")
     with pytest.raises(ValueError, match="result: a mean is taken over what varies: lr, seed"):
         table.over(["result"])
 
