@@ -16,7 +16,7 @@ OVER = {
 }  # fmt: skip
 # Why a job waits that will not begin before somebody has done something about it.
 STUCK = re.compile(
-    r"(?i)held|NeverSatisfied|NotPermitted|Minutes|Invalid|^Partition\w*(Limit|Down|Inactive)|BadConstraints"
+    r"(?i)held|NeverSatisfied|NotPermitted|Minutes|Invalid|^Partition\w*(Limit|Down|Inactive|Config)|BadConstraints"
 )
 
 WHY = {

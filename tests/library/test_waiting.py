@@ -105,12 +105,16 @@ def test_a_job_that_will_not_begin_is_named_once(
     told = {
         "1_0": ("PENDING", "DependencyNeverSatisfied"), "1_1": ("PENDING", "DependencyNeverSatisfied"),
         "1_2": ("PENDING", "Priority"), "2_0": ("PENDING", "JobHeldUser"),
+        "1_3": ("PENDING", "PartitionConfig"),  # of more CPUs or nodes than there are
     }  # fmt: skip
-    queue = Queue([f"1_{number}" for number in range(3)], lambda: told, -1, "gone")
-    watch = Watch([Run(number, [], f"1_{number}", "none") for number in range(3)], tmp_path, queue)
-    with View(3) as view:
+    queue = Queue([f"1_{number}" for number in range(4)], lambda: told, -1, "gone")
+    watch = Watch([Run(number, [], f"1_{number}", "none") for number in range(4)], tmp_path, queue)
+    with View(4) as view:
         for _ in range(2):
             queue.ends()
             view.show(watch)
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert said == ["as things are, 2 jobs will not begin: DependencyNeverSatisfied"]
+    assert said == [
+        "as things are, 2 jobs will not begin: DependencyNeverSatisfied",
+        "as things are, 1 jobs will not begin: PartitionConfig",
+    ]
