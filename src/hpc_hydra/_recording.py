@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
@@ -98,6 +99,8 @@ class RecordCallback(Callback):
             **origin,
         }
         signals.before_hand_over.append(self._on_stop)
+        if "SUBMITIT_EXECUTOR" not in os.environ:  # there a supervisor tells, or it is requeued
+            atexit.register(self._on_exit, os.getpid())
         if not self._other_rank_has_failed(before):
             self._write()
 
@@ -129,6 +132,13 @@ class RecordCallback(Callback):
         if not self._other_rank_has_failed(records.read(self.directory / records.RUN)):
             self._write(state="STOPPED", end=records.now(), error=reason)
         signals.before_hand_over.remove(self._on_stop)
+
+    def _on_exit(self, process: int) -> None:
+        """Of Ctrl-C, and of an exit in the task, Hydra tells no callback."""
+        if self._on_stop in signals.before_hand_over and os.getpid() == process:
+            signals.before_hand_over.remove(self._on_stop)
+            error = "the command ended before the task had returned"
+            self._write(state="FAILED", end=records.now(), error=error)
 
     def _write_metrics(self) -> None:
         with suppress(OSError):  # of which there was a warning

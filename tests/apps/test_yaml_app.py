@@ -197,6 +197,20 @@ def test_however_a_task_ends_its_record_says_it(yaml_app: App) -> None:
         assert "supervisor.py" not in log
 
 
+@pytest.mark.parametrize("ending", ["raise KeyboardInterrupt", "raise SystemExit(3)"])
+def test_a_run_here_that_is_left_is_not_under_way_for_ever(ending: str, yaml_app: App) -> None:
+    """As by Ctrl-C, nor does a process that it has forked end it."""
+    app = yaml_app.folder / "app.py"
+    left = f"    import os\n    os.fork() or exit()\n    os.wait()\n    {ending}\n"
+    app.write_text(app.read_text().replace("    return result\n", left))
+    recorded = "+hydra.callbacks.record._target_=hpc_hydra.RecordCallback"
+    yaml_app.command = [sys.executable, "app.py", f"hydra.run.dir={yaml_app.run}", recorded]
+    assert yaml_app().returncode
+    there = record(yaml_app.run)
+    assert there["state"] == there["attempts"][0]["state"] == "FAILED"
+    assert there["error"] == "the command ended before the task had returned"
+
+
 def test_a_task_may_close_what_is_open(yaml_app: App) -> None:
     app = yaml_app.folder / "app.py"
     closing = """    import os, sys
