@@ -64,6 +64,7 @@ def test_it_gets_records_the_table_and_an_honest_exit_code(yaml_app: App) -> Non
     assert (completed["git_commit"], completed["git_diff"], completed["source"]) == (None,) * 3
     assert (failed["state"], failed["result"]) == ("FAILED", None)
     assert "ZeroDivisionError" in failed["error"]
+    assert "    result = scaled(config.model.scale) / config.x\n" in failed["error"]
     for output in (ended.stdout, hpc("status", yaml_app.sweep).stdout):
         for text in ("x=2", "0.5", "COMPLETED", "FAILED", "2 runs: 1 completed, 1 failed"):
             assert text in output

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import inspect
+import linecache
 import os
 import pickle
 import sys
@@ -220,6 +221,9 @@ def _become_started_module(task_function: Any, source: tuple[str, str] | None) -
     file = Path(names.get("__file__") or "")
     if source and file.is_relative_to(source[0]):
         names["__file__"] = str(Path(source[1], file.relative_to(source[0])))
+    # cloudpickle gives code no file but this; tracebacks have lines of it all the same.
+    lines = linecache.getlines(str(names.get("__file__")))
+    linecache.cache["<dynamic-code>"] = len("".join(lines)), None, lines, "<dynamic-code>"
     module = ModuleType("__main__")
     module.__dict__.update(names)
     if package := names.get("__package__"):  # it was started by `python -m`
