@@ -189,6 +189,14 @@ def supervisor_of(sweep: Path) -> int:
     return supervisor
 
 
+def test_the_command_that_waits_again_is_good_where_hpc_retry_was_typed(zen_app: App) -> None:
+    assert zen_app("+setup=local", "lr=-1", ONE_PROCESS).returncode == 1
+    again = hpc("retry", "hydra.launcher.wait=false", "--yes", cwd=Path("/"), PWD="/").stderr
+    line = again.partition("To wait for them again:\n    ")[2]
+    waited = subprocess.run(line, shell=True, cwd="/", capture_output=True, text=True)
+    assert "1 of 1 runs did not complete" in waited.stderr
+
+
 def test_who_reads_its_output_does_not_wait_for_the_runs(zen_app: App) -> None:
     """`command | tee log` would hang until the last run has ended."""
     ended = zen_app("+setup=local", "steps=1000", "hydra.launcher.wait=false", PAUSE_S="0.2")

@@ -366,13 +366,15 @@ class Launcher(stock.BaseSubmititLauncher):
         once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
         again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
+        here = str(Path.cwd())  # hpc retry has gone there, not the shell
+        there = "" if os.environ.get("PWD", here) == here else f"cd {shlex.quote(here)} && "
         go_on = "The jobs go on." if jobs else "It is not known whether there are jobs."
         return (
             f"\n{go_on}\n"
             f"    hpc status {name}  # how far they are\n"
             f"    hpc cancel {name}  # ends them, as does {self._CANCEL} {' '.join(jobs)}\n"
             f"    hpc retry {name}  # submits what did not complete\n"
-            f"To wait for them again:\n    {shlex.join(again)} {self._sweep_dir()}"
+            f"To wait for them again:\n    {there}{shlex.join(again)} {self._sweep_dir()}"
         )
 
     def _sweep_dir(self) -> str:
