@@ -248,9 +248,11 @@ def test_what_went_to_stderr_is_in_a_file_of_its_own(
     """With stderr_to_stdout=false; the other one is as srun's --label has it."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     sweep = made(tmp_path / "sweep", ["lr=1"], [0.5])
-    (sweep / "jobs" / "7_0.out").write_text("0: hpc-hydra: run 0 begins here\n0: of out\n")
-    (sweep / "jobs" / "7_0.err").write_text("of err\n")
-    assert hpc("logs", sweep, "0").stdout.splitlines()[1:] == ["0: of out", "of err"]
+    (sweep / "jobs" / "7_0.out").write_text("of out\n")
+    begins = "0: hpc-hydra: run 0 begins here"
+    (sweep / "jobs" / "7_0.err").write_text(f"a module's note\n{begins}\n0: of err\n")
+    lines = ["of out", "job| a module's note", f"job| {begins}", "0: of err"]
+    assert hpc("logs", sweep, "0").stdout.splitlines() == lines
 
 
 def test_watching_ends_with_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

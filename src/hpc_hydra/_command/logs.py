@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,12 +57,14 @@ def logs(
                 about = OF_RUN.match(line)
                 if not about or int(about[1]) == run["number"]:  # the others have logs of their own
                     _print(line, of_job=True)
-    own = not alone
-    # With stderr_to_stdout=false the other file, when the run is over.
-    err = _lines(path.with_suffix(".err"), directory, run, follow=False)
-    for line in chain(_lines(path, directory, run, follow), err):
-        own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
-        _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
+    # With stderr_to_stdout=false the other file, when the run is over; that one says when it began.
+    err = path.with_suffix(".err")
+    for file in (path, err):
+        own = not alone
+        for line in _lines(file, directory, run, follow and file is path):
+            own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
+            own = own or (file is path and err.exists())
+            _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
 
 
 def _print(line: str, of_job: bool) -> None:
