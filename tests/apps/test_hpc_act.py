@@ -270,6 +270,18 @@ def test_a_run_that_begins_before_the_question_is_answered(
     assert record(zen_app.sweep / "1")["state"] == "CANCELLED"
 
 
+def test_one_that_ignores_signals_is_killed(zen_app: App) -> None:
+    """After half a minute, though its supervisor is woken each second."""
+    both = "signal_policy=ignore,checkpoint"
+    sweeping = zen_app.start(both, "steps=10000", *OPTIONS, PAUSE_S="0.1")
+    until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
+    done = hpc("cancel", "--run", "0", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert record(zen_app.sweep / "0")["error"] == "CANCELLED by hpc cancel"
+    assert hpc("cancel", "--yes").returncode == 0
+    assert zen_app.ended(sweeping).returncode == 1
+
+
 def test_one_that_completes_all_the_same_is_not_called_cancelled(yaml_app: App) -> None:
     """Because it hears TERM itself, say."""
     (yaml_app.folder / "app.py").write_text("""

@@ -278,7 +278,8 @@ class Supervisor:
         elif self.child and len(self.doing) == 1 and self._is_cancelled(self.doing[0]):
             number = signal.SIGTERM  # for this run, which may save; the others of the job go on
             signal.signal(signal.SIGALRM, lambda *_: self._pass_on(signal.SIGKILL))
-            signal.setitimer(signal.ITIMER_REAL, signals.TERM_GRACE_S + signals.HAND_OVER_S)
+            if not signal.getitimer(signal.ITIMER_REAL)[0]:  # hpc cancel goes on waking
+                signal.setitimer(signal.ITIMER_REAL, signals.TERM_GRACE_S + signals.HAND_OVER_S)
         self._pass_on(number)
 
     def _pass_on(self, number: int) -> None:
