@@ -272,14 +272,15 @@ def test_a_run_that_begins_before_the_question_is_answered(
 
 def test_one_that_ignores_signals_is_killed(zen_app: App) -> None:
     """After half a minute, though its supervisor is woken each second."""
-    both = "signal_policy=ignore,checkpoint"
-    sweeping = zen_app.start(both, "steps=10000", *OPTIONS, PAUSE_S="0.1")
+    words = ("seed=0,1", "steps=10000", "signal_policy=ignore")
+    sweeping = zen_app.start(*words, *OPTIONS, PAUSE_S="0.1")
     until((zen_app.sweep / "0" / "metrics.jsonl").exists, sweeping)
-    done = hpc("cancel", "--run", "0", "--yes")
+    done = hpc("cancel", "--yes")
     assert done.returncode == 0, done.stderr
-    assert record(zen_app.sweep / "0")["error"] == "CANCELLED by hpc cancel"
-    assert hpc("cancel", "--yes").returncode == 0
     assert zen_app.ended(sweeping).returncode == 1
+    states = [record(zen_app.sweep / number)["error"] for number in "01"]
+    assert states == ["CANCELLED by hpc cancel"] * 2
+    assert not (zen_app.sweep / "1" / "metrics.jsonl").exists()
 
 
 def test_one_that_completes_all_the_same_is_not_called_cancelled(yaml_app: App) -> None:

@@ -57,11 +57,12 @@ def cancel(
         print("Nothing to cancel: none of them is under way.")
         return
     kept = {each["job_id"] for each in going if each not in chosen}
-    shared = [each for each in chosen if each["job_id"] in kept]
+    # These supervisors look for a word; of other jobs Slurm itself kills what does not end.
+    told = [each for each in chosen if each["job_id"] in kept or not slurm]
     numbers = [each["number"] for each in chosen]
     agreed(f"Cancel {listed(numbers)} of {directory}?", yes)
     jobs = sorted({each["job_id"] for each in chosen} - kept)
-    for each in shared if slurm else chosen:
+    for each in told:
         records.cancelled_path((directory / each["log"]).parent, each["number"]).touch()
     # Not as it was before the question: others may have begun until it was answered.
     waiting = {each["number"] for each in _going(directory, slurm) if each["state"] in WAIT}
@@ -84,7 +85,7 @@ def cancel(
                 "process_per_run=false, only a whole job can be cancelled.",
                 1,
             )
-        others = [each for each in shared if each["number"] in left]
+        others = [each for each in told if each["number"] in left]
         if awake := {each["job_id"] for each in others if each["state"] != "SUSPENDED"}:
             _wake(awake, slurm)
         time.sleep(LOOK_EVERY_S)
