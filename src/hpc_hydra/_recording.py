@@ -258,9 +258,9 @@ def refuse_another_sweep(
     runs = list(runs)
     for parameter in may_change:
         here = {_about(parameter, run["overrides"]) for run in runs}
-        # Of a sweep in batches the runs of the first ones may have changed already.
         there = {_about(parameter, own) for own in recorded.values()}
-        if len(here) > 1 or len(there - {_about(parameter, overrides)}) > 1:
+        # Of a sweep in batches the runs of the first ones may have changed already, by this command.
+        if len(here) > 1 or (len(there) > 1 and sweep["overrides"] != list(overrides)):
             raise LauncherError(
                 f"{parameter} varies within the sweep in {directory}, so it cannot change: choose "
                 "another hydra.sweep.dir="

@@ -108,8 +108,9 @@ def test_more_of_the_same(zen_app: App) -> None:
     again = hpc("retry", "--yes")
     assert again.returncode == 0 and "may_change" not in again.stdout
     assert steps(zen_app.sweep / "0") == [1, 2, 3, 4]
-    varying = hpc("retry", "lr=1", "--yes")
-    assert varying.returncode == 1 and "lr varies within the sweep" in varying.stderr
+    for value in (1, 0.2):  # nor to one of those that it has
+        varying = hpc("retry", f"lr={value}", "--yes")
+        assert varying.returncode == 1 and "lr varies within the sweep" in varying.stderr
     assert [run["overrides"][0] for run in record(zen_app.sweep)["runs"]] == ["lr=0.1", "lr=0.2"]
 
 
