@@ -37,6 +37,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "=": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le,
     ">": operator.gt, "<": operator.lt,
 }  # fmt: skip
+ESCAPED = re.compile(r"\\([\\()\[\]{}:=, \t])")  # as Hydra writes `a:b` into the overrides of a run
 CONDITION = re.compile(r"\s*([^=!<>]+?)\s*(==|!=|>=|<=|=|>|<)\s*(.*?)\s*")
 
 
@@ -353,7 +354,7 @@ def value_of(text: str) -> Value:
     for number in (int, float):
         with suppress(ValueError):
             return number(text)
-    return text
+    return text if text[:1] in ("[", "{") else ESCAPED.sub(r"\1", text)
 
 
 def shown(value: Value) -> str:

@@ -55,6 +55,7 @@ def test_what_varies_is_a_column_and_what_does_not_is_told_once(table: Table) ->
         ("1", 1), ("-1_000", -1000), ("1e-3", 0.001), (".5", 0.5), ("1.", 1.0), ("-inf", -math.inf),
         ("true", True), ("False", False), ("null", None), ("'1'", "1"), ('"it\'s"', "it's"),
         ("[1,2]", "[1,2]"), ("${oc.env:X}", "${oc.env:X}"), ("adam", "adam"), ("", ""), ("1.2.3", "1.2.3"),
+        (r"s3\://a\ b", "s3://a b"), (r"C:\data", r"C:\data"), (r"[a\:b]", r"[a\:b]"),
         ("1_0.5", 10.5), ("infinity", "infinity"), ("007", "007"), ("-01.5", "-01.5"), ("-0", 0),
     ],
 )  # fmt: skip
