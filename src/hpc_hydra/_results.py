@@ -77,7 +77,7 @@ class Table:
             ValueError: there is no such column, or it is no condition, or compares numbers with a text.
         """
         if not (found := CONDITION.fullmatch(condition)):
-            raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value")  # fmt: skip
+            raise ValueError(f"{condition}: a condition is a column, one of {' '.join(COMPARISONS)}, and a value, in quotes")  # fmt: skip
         column, compare, wanted = self.find(found[1]), COMPARISONS[found[2]], value_of(found[3])
         texts = {isinstance(row[column], str) for row in self.rows if row.get(column) is not None}
         if isinstance(wanted, str) and texts == {False}:

@@ -100,7 +100,7 @@ def test_unknown_columns_and_conditions_are_answered_with_what_there_is(table: T
     with pytest.raises(ValueError, match="epochs is the same in all runs: 3"):
         table.where("epochs=3")
     with pytest.raises(
-        ValueError, match=r"lr: a condition is a column, one of == = .*, and a value"
+        ValueError, match=r"lr: a condition is a column, one of == = .*, and a value, in quotes"
     ):
         table.where("lr")
     said = "lr is never a text like '0.01 and seed=1'; each condition has its own --where"
