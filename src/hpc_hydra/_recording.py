@@ -273,6 +273,7 @@ def refuse_another_sweep(
             raise LauncherError(
                 f"{directory} has a sweep of other overrides:\n    there {' '.join(before)}\n"
                 f"    here  {' '.join(now)}\nTo go on with it, type the same overrides (hydra.* may "
-                "differ), or choose another hydra.sweep.dir=. To change a parameter of all its runs: "
+                "differ; in place of another preset hydra/launcher=NAME), or choose another hydra.sweep.dir=. To "
+                "change a parameter of all its runs: "
                 f"hpc retry {shlex.quote(str(directory))} NAME=VALUE"
             )

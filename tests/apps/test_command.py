@@ -97,6 +97,7 @@ def test_the_command_again_does_what_is_left(zen_app: App) -> None:
     changed = zen_app(*options[:-1], "lr=0.1")
     assert changed.returncode == 1
     assert "has a sweep of other overrides" in changed.stderr
+    assert "in place of another preset hydra/launcher=NAME" in changed.stderr
 
 
 def test_a_machine_with_few_programs(zen_app: App) -> None:
