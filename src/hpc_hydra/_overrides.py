@@ -81,6 +81,12 @@ def refuse_misfits(overrides: Iterable[str], config: DictConfig) -> None:
             faults.append(
                 f"{target.__name__}() has no parameter {name}{group}: {override.input_line}"
             )
+        # What the task itself has it gives to what is partial, and that wins over what was not there before.
+        given = name in parameters and parameters[name].default is inspect.Parameter.empty
+        partial = parent and "_target_" in config and name in config and node.get("_partial_")
+        if given and partial and override.type is OverrideType.ADD:
+            why = f"{target.__name__}() gets {name} from the task"
+            faults.append(f"{why}: {name}=..., not {override.input_line}")
     if "_target_" in config:
         faults += _needed(config)
     if faults:

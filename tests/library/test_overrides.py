@@ -52,6 +52,7 @@ def test_a_sweep_over_presets_is_refused(flag: list[str]) -> None:
         ("lr=3 +learning_rate=1", NOWHERE.format("+learning_rate=1")),
         ("++learning_rate=1", NOWHERE.format("++learning_rate=1")),
         ("+model.hiden=3", "mlp() has no parameter hiden: +model.hiden=3"),
+        ("+model.lr=3", "mlp() gets lr from the task: lr=..., not +model.lr=3"),
         ("model=free +model.anything=3", None),  # takes **options
         ("+setup=local", None),  # a group
         ("++lr=3 ++model.hidden=3", None),
