@@ -41,7 +41,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 LONG = (
     "test_why_jobs_ended", "test_its_tests_and_checks", "test_library", "test_demo", "test_a_repository_of_odd_answers",
     "test_a_preemption", "test_at_random_moments", "test_time_limits_until_no_more_are_granted", "test_signals",
-    "test_chaos", "test_installed_with_pip",
+    "test_chaos", "test_installed_with_pip", "test_one_that_ignores_signals_is_killed",
 )  # fmt: skip
 
 

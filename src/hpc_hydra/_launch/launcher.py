@@ -366,8 +366,9 @@ class Launcher(stock.BaseSubmititLauncher):
         once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
         again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
-        here = str(Path.cwd())  # hpc retry has gone there, not the shell
-        there = "" if os.environ.get("PWD", here) == here else f"cd {shlex.quote(here)} && "
+        here = Path.cwd()  # hpc retry has gone there, not the shell
+        of_shell = Path(os.environ.get("PWD", here)).resolve()
+        there = "" if of_shell == here else f"cd {shlex.quote(str(here))} && "
         go_on = "The jobs go on." if jobs else "It is not known whether there are jobs."
         return (
             f"\n{go_on}\n"
