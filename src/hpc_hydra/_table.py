@@ -142,7 +142,8 @@ def split(runs: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[
 def short(result: Any) -> str:
     """``result`` in a cell of a table."""
     if isinstance(result, Mapping):
-        return ", ".join(f"{name[1:]}={shown(value)}" for name, value in flat("", result))
+        each = (f"{name[1:]}={shown(value)}" for name, value in flat("", result))
+        return records.one_line(", ".join(each))
     return shown(result)
 
 

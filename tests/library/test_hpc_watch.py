@@ -153,6 +153,10 @@ def test_a_narrow_terminal_cuts_nothing_off(
     assert [line.strip() for line in hpc().stdout.splitlines() if "long_" in line] == names[::-1]
     told = re.sub(r"\s", "", hpc("status", names[0]).stdout)
     assert "lr=0.25" in told and "lr=0.125" in told and told.count("COMPLETED") == 2
+    # Of hundreds of numbers the first and the last ones, as of a long text.
+    made(tmp_path / "many", ["lr=1"], [{f"metric{number}": number / 8 for number in range(300)}])
+    told = hpc("status", "many").stdout
+    assert "metric0=0" in told and "37.38" in told and len(told.splitlines()) < 30
 
     # What it says may be typed next, can be.
     for name, result, end in (("number", 1, " --best 10"), ("dict", {"a": 1, "b": 2}, "")):
