@@ -72,7 +72,7 @@ def _print(line: str, of_job: bool) -> None:
         line = typer.style(f"job| {line}", dim=True)
     elif of_job:
         line = f"job| {line}"
-    print(line, flush=True)
+    print(line)
 
 
 def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> Iterator[str]:
@@ -94,4 +94,5 @@ def _lines(path: Path, directory: Path, run: dict[str, Any], follow: bool) -> It
                 yield line.removesuffix(b"\n").decode(errors="replace")
         if over:
             return
+        sys.stdout.flush()  # not for each line, of which there may be millions
         time.sleep(LOOK_EVERY_S)
