@@ -26,7 +26,8 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
 
     Raises:
         SystemExit: the command line sweeps over ``setup``. One sweep has one launcher: the default
-            one, which would run everything on this machine. Or it shows the config of several runs.
+            one, which would run everything on this machine. Or it shows the config of several runs. Or it gives all runs
+            one ``output_dir``, in which they would overwrite each other's files.
     """
     gc.freeze()  # at a command's start all that is there stays; to look for garbage in it takes a tenth of --help
     parsed = [*_parsed(arguments)]
@@ -41,9 +42,13 @@ def with_multirun(arguments: Sequence[str]) -> list[str]:
         if several:
             sys.exit(f"{shows.pop()} shows one run: give one value instead of {several}")
         return others
-    if len(others) < len(arguments) or (setups and not options):
-        return [*others, "--multirun"]
-    return others
+    if len(others) == len(arguments) and (options or not setups):
+        return others
+    for each in parsed:
+        line = str(each.input_line)
+        if each.key_or_group == "output_dir" and "${" not in line and not each.is_sweep_override():
+            sys.exit(f"{line} would be that of all runs: set hydra.sweep.dir= instead")
+    return [*others, "--multirun"]
 
 
 def _parsed(arguments: Iterable[str]) -> Iterator[Override]:

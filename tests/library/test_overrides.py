@@ -46,6 +46,15 @@ def test_a_sweep_over_presets_is_refused(flag: list[str]) -> None:
         with_multirun([*flag, "+setup=hpc_batch,local", "lr=0.1"])
 
 
+def test_runs_of_a_sweep_share_no_directory() -> None:
+    """As the parameter of that name would have them do; the metrics of all would be in one file."""
+    with pytest.raises(SystemExit, match="output_dir=x would be that of all runs"):
+        with_multirun(["+setup=local", "output_dir=x", "lr=1,2"])
+    own = ["-m", "output_dir='x/${seed}'", "seed=1,2"]
+    assert with_multirun(own) == [*own[1:], "--multirun"]
+    assert with_multirun(["output_dir=x"]) == ["output_dir=x"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
