@@ -455,6 +455,8 @@ def states(
         found = [{"number": path.parent.name, "state": "UNKNOWN", **read(path)} for path in there]
         return sorted(found, key=lambda run: (len(str(run["number"])), str(run["number"])))
     runs, going_on, begun = [], [], {entry.name for entry in os.scandir(directory)}
+    # Most jobs that go on have said nothing: one look at their folder tells it.
+    ended = cache(lambda folder: {path.name for path in folder.glob("*_ended")})
     said = cache(said_at_end)  # several runs may have one job
     for row in sweep["runs"]:
         name = str(row["number"])
@@ -467,8 +469,8 @@ def states(
         run = {"state": state, "log": None, **row, **record}
         runs.append(run)
         if run["state"] in ("PENDING", "RUNNING", "STOPPED"):
-            log_file = directory / (run["log"] or "none")
-            if end := said(log_file.with_name(f"{run['job_id']}_ended")):
+            word = (directory / (run["log"] or "none")).with_name(f"{run['job_id']}_ended")
+            if word.name in ended(word.parent) and (end := said(word)):
                 run |= {"state": state_of(end), "error": end}
             else:
                 going_on.append(run)
