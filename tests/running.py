@@ -178,7 +178,7 @@ class Project:
         return subprocess.Popen(
             [f"{self.path}/.venv/bin/python", "-m", "hpc_experiment", *map(str, arguments)],
             cwd=self.cwd or self.path,
-            env=self.environment(**variables),
+            env=self.environment(PWD=str(self.cwd or self.path), **variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

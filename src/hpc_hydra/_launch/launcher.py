@@ -82,6 +82,7 @@ class Launcher(stock.BaseSubmititLauncher):
         gc.freeze()  # what is there stays; to look for garbage in it takes a tenth of a submission
         folders = config_folders(self.hydra_context.config_loader)
         self.source = Source(self.task_function, folders)
+        self.cwd = Path.cwd()  # later it may be gone
         self.directory = Path(self.config.hydra.sweep.dir).absolute()
         self.folder = Path(self.params["submitit_folder"]).absolute()
         if self.directory not in self.folder.parents:
@@ -243,7 +244,7 @@ class Launcher(stock.BaseSubmititLauncher):
         submission = {
             "submission": number,
             "command": shlex.join(sys.orig_argv),
-            "cwd": str(Path.cwd()),
+            "cwd": str(self.cwd),
             "python": sys.executable,
             "overrides": typed_overrides(self.config),
             "start": records.now(),
@@ -366,9 +367,8 @@ class Launcher(stock.BaseSubmititLauncher):
         once = ("hydra.sweep.dir", "hydra.launcher.wait", "hydra.launcher.redo")
         again = [word for word in sys.orig_argv if records.key_of(word) not in once]
         jobs = sorted({str(run.job_id).partition("_")[0] for run in runs if run.job_id})
-        here = Path.cwd()  # hpc retry has gone there, not the shell
-        of_shell = Path(os.environ.get("PWD", here)).resolve()
-        there = "" if of_shell == here else f"cd {shlex.quote(str(here))} && "
+        of_shell = Path(os.environ.get("PWD", self.cwd)).resolve()  # hpc retry goes elsewhere
+        there = "" if of_shell == self.cwd else f"cd {shlex.quote(str(self.cwd))} && "
         go_on = "The jobs go on." if jobs else "It is not known whether there are jobs."
         return (
             f"\n{go_on}\n"
