@@ -60,10 +60,9 @@ def logs(
     # With stderr_to_stdout=false the other file, when the run is over; that one says when it began.
     err = path.with_suffix(".err")
     for file in (path, err):
-        own = not alone
+        own = not alone or (file is path and err.exists())
         for line in _lines(file, directory, run, follow and file is path):
             own = bool(BEGINS.match(line)) or (own and not STOPS.match(line)) if alone else True
-            own = own or (file is path and err.exists())
             _print(line, of_job=alone and (not own or bool(OF_JOB.match(line))))
 
 

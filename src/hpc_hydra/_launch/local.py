@@ -91,7 +91,8 @@ class LocalLauncher(Launcher):
             return
         print("\nStopping the runs; they save what they can.", file=sys.stderr)
         for process in local_jobs(self.folder):
-            os.kill(int(process), signal.SIGTERM)  # submitit passes it on
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(int(process), signal.SIGTERM)  # submitit passes it on
         deadline = time.monotonic() + signals.TERM_GRACE_S + signals.HAND_OVER_S
         with suppress(KeyboardInterrupt):  # who asks again waits no longer
             while time.monotonic() < deadline and local_jobs(self.folder):
