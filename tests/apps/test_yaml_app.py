@@ -209,7 +209,8 @@ def test_a_run_here_that_is_left_is_not_under_way_for_ever(ending: str, yaml_app
     assert yaml_app().returncode
     there = record(yaml_app.run)
     assert there["state"] == there["attempts"][0]["state"] == "FAILED"
-    assert there["error"] == "the command ended before the task had returned"
+    # Of Hydra 1.4 a callback learns why.
+    assert there["error"].startswith(("the command ended before the task had", "Traceback"))
 
 
 def test_a_task_may_close_what_is_open(yaml_app: App) -> None:
